@@ -1,0 +1,5 @@
+"""The one exception that a user is meant to read."""
+
+
+class UserError(Exception):
+    """Bad input, said in one line that names what to do. The command line prints it and exits with status 2."""

@@ -1,0 +1,152 @@
+"""Where text comes from: the environment's own prose, a folder of text files, a Hugging Face data set.
+
+A source is a string, so that it fits a papermill parameter:
+
+- ``environment``: the embedded corpus (`saebook.text.prose`), no download;
+- ``folder:PATH``: every ``.txt``, ``.md``, ``.rst`` file below PATH, one document a file;
+- ``hub:NAME`` or ``hub:NAME/CONFIG@SPLIT#COLUMN``: a data set streamed from the hub (default ``train``, ``text``).
+"""
+
+import hashlib
+import importlib.metadata as metadata
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from saebook import paths
+from saebook.errors import UserError
+from saebook.text import prose
+from saebook.text.prose import Document
+
+HUB_DOCUMENTS = 50_000
+_HUB = re.compile(r"hub:(?P<name>[^@#]+)(?:@(?P<split>[^#]+))?(?:#(?P<column>.+))?$")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order, split by document. `hash` names the content, `manifest` each document's path and hash."""
+
+    source: str
+    train: tuple[Document, ...]
+    held_out: tuple[Document, ...]
+
+    @property
+    def manifest(self) -> dict[str, str]:
+        return {d.path: _digest(d.text, 10) for d in (*self.train, *self.held_out)}
+
+    @property
+    def hash(self) -> str:
+        return _digest(json.dumps(sorted(self.manifest.items())), 16)
+
+
+def corpus(source: str = "environment") -> Corpus:
+    """The documents of a source, read once and cached by what they were read from.
+
+    Raises `UserError` when the source is not understood, empty or out of reach.
+    """
+    if source == "environment":
+        documents, key = None, _environment_key()
+    elif source.startswith("folder:"):
+        documents = list(_folder(Path(source.removeprefix("folder:")).expanduser()))
+        key = _digest(json.dumps([(d.path, _digest(d.text)) for d in documents]))
+    elif match := _HUB.match(source):
+        documents, key = None, _digest(source)
+    else:
+        raise UserError(f"text source '{source}' is not understood: use environment, folder:PATH or hub:NAME")
+    kept = paths.cache() / "text" / f"{key}.jsonl"
+    if kept.is_file():
+        return _load(kept, source)
+    if source == "environment":
+        files, missing = prose.installed_files()
+        if missing:
+            print(f"saebook: corpus without {', '.join(missing)} (not installed): numbers will differ from the book's")
+        documents = prose.read_documents(files)
+    elif documents is None:
+        documents = list(_hub(match["name"], match["split"] or "train", match["column"] or "text"))
+    train, held_out = prose.split(documents)
+    if not train or not held_out:
+        raise UserError(f"text source '{source}' is too small to hold {prose.HELD_OUT_PERCENT} % of its documents out")
+    made = Corpus(source, tuple(train), tuple(held_out))
+    _save(made, kept)
+    return made
+
+
+def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """One line per package whose documents differ from the manifest shipped with a subject; empty when all agree."""
+    packages: dict[str, list[int]] = {}
+    for path in expected.keys() | found.keys():
+        counts = packages.setdefault(path.split("/")[0], [0, 0, 0])
+        if path not in found:
+            counts[0] += 1
+        elif path not in expected:
+            counts[1] += 1
+        elif expected[path] != found[path]:
+            counts[2] += 1
+    return [
+        f"{name}: {gone} documents missing, {new} new, {changed} changed"
+        for name, (gone, new, changed) in sorted(packages.items())
+        if gone or new or changed
+    ]
+
+
+def _environment_key() -> str:
+    """Changes with any package's version or file list, and with the extraction code itself."""
+    parts = [Path(prose.__file__).read_text()]
+    for name in prose.PACKAGES:
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        parts.append(name + distribution.version + (distribution.read_text("RECORD") or ""))
+    return _digest("\0".join(parts))
+
+
+def _folder(folder: Path) -> Iterator[Document]:
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: name a folder of .txt, .md or .rst files")
+    for file in sorted(p for p in folder.rglob("*") if p.suffix in (".txt", ".md", ".rst")):
+        text = file.read_text("utf-8", errors="replace").strip()
+        if text:
+            yield Document(file.relative_to(folder).as_posix(), text)
+
+
+def _hub(name: str, split: str, column: str) -> Iterator[Document]:
+    import datasets
+
+    parts = name.split("/")
+    path, config = ("/".join(parts[:2]), parts[2]) if len(parts) == 3 else (name, None)
+    try:
+        rows = datasets.load_dataset(path, config, split=split, streaming=True)
+        for number, row in enumerate(islice(rows, HUB_DOCUMENTS)):
+            if column not in row:
+                raise UserError(f"data set {name} has no column '{column}': it has {', '.join(row)}; name one with #COLUMN")
+            yield Document(f"{name}/{split}/{number}", row[column].strip())
+    except (OSError, ValueError, ConnectionError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"data set {name} cannot be read ({first}): check its name, or use environment offline") from None
+
+
+def _save(made: Corpus, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(f".{_digest(str(id(made)), 6)}.aside")
+    with open(aside, "w", encoding="utf-8") as out:
+        for part, documents in (("train", made.train), ("held_out", made.held_out)):
+            for d in documents:
+                out.write(json.dumps([part, d.path, d.text], ensure_ascii=False) + "\n")
+    aside.replace(file)
+
+
+def _load(file: Path, source: str) -> Corpus:
+    parts: dict[str, list[Document]] = {"train": [], "held_out": []}
+    with open(file, encoding="utf-8") as lines:
+        for line in lines:
+            part, path, text = json.loads(line)
+            parts[part].append(Document(path, text))
+    return Corpus(source, tuple(parts["train"]), tuple(parts["held_out"]))
+
+
+def _digest(text: str, length: int = 16) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]

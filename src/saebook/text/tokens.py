@@ -1,0 +1,81 @@
+"""Text to tokens: a byte-level BPE of our own, and packed rows that are memory-mapped and cached by content.
+
+A row is a slice of one long stream in which documents follow each other, each ended by the end-of-text token; the
+last, incomplete row is dropped. Letters: N rows, T positions (the context), V vocabulary.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from saebook import paths
+from saebook.errors import UserError
+from saebook.text.prose import Document
+from saebook.text.sources import corpus
+
+END = "<|endoftext|>"
+_CHUNK = 512  # documents encoded a call: keeps memory flat and the threads of `tokenizers` busy
+
+
+def train_tokenizer(documents: Sequence[Document], vocabulary: int, folder: Path):
+    """Train a byte-level BPE of `vocabulary` entries and save it as a Hugging Face GPT-2 tokenizer in `folder`."""
+    import tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+    bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator((d.text for d in documents), trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=END, eos_token=END, unk_token=END)
+    wrapped.save_pretrained(folder)
+    return wrapped
+
+
+def pack(documents: Sequence[Document], tokenizer, context: int) -> np.ndarray:
+    """Rows [N, T] of token ids in document order, as uint16 where the vocabulary fits, else int32."""
+    kind = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise UserError("the subject's tokenizer has no end-of-text token: documents cannot be told apart")
+    stream = []
+    for first in range(0, len(documents), _CHUNK):
+        texts = [d.text for d in documents[first : first + _CHUNK]]
+        for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
+            stream.append(np.array([*ids, end], kind))
+    flat = np.concatenate(stream) if stream else np.empty(0, kind)
+    return flat[: len(flat) // context * context].reshape(-1, context)
+
+
+def tokens(source: str, tokenizer, split: str, context: int) -> np.ndarray:
+    """The packed rows [N, T] of one split ("train" or "held_out") of a text source, memory-mapped.
+
+    Cached by the corpus, the tokenizer and the context. Raises `UserError` when there is not one full row.
+    """
+    text = corpus(source)
+    documents = {"train": text.train, "held_out": text.held_out}[split]
+    name = hashlib.sha256(
+        "\0".join([text.hash, tokenizer_hash(tokenizer), split, str(context)]).encode()
+    ).hexdigest()[:20]
+    file = paths.cache() / "tokens" / f"{name}.npy"
+    if not file.is_file():
+        rows = pack(documents, tokenizer, context)
+        if not len(rows):
+            raise UserError(f"text source '{source}' has no {split} row of {context} tokens: give it more text")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(".aside.npy")
+        np.save(aside, rows)
+        aside.replace(file)
+    return np.load(file, mmap_mode="r")
+
+
+def tokenizer_hash(tokenizer) -> str:
+    """A name for what a tokenizer does: its vocabulary, merges and rules."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
