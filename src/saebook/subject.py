@@ -1,0 +1,240 @@
+"""A language model at one hook site: its activations, and its loss with those activations replaced.
+
+The only room that touches TransformerLens, through `TransformerBridge` (3.9 to 4.x). A subject is named by a folder
+below ``data/subjects``, by a path to a Hugging Face model folder, or by a hub name (``gpt2``): one call for all.
+
+Nothing is computed that nobody reads: activations stop after the site's block and make no logits; a spliced loss
+starts again from the site's block where the bridge can, stops before the unembedding, and turns hidden states into
+losses in pieces, so that the logits [B, T, V] never exist whole. Letters: B rows, T positions, D width of the site,
+V vocabulary.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata as metadata
+import inspect
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from saebook import paths
+from saebook.errors import UserError
+
+Replace = Callable[[Tensor], Tensor]
+
+# site -> (hook name inside block L, width as an attribute of the bridge's config)
+SITES = {
+    "resid_pre": ("hook_resid_pre", lambda c: c.d_model),
+    "resid_post": ("hook_resid_post", lambda c: c.d_model),
+    "mlp_out": ("hook_mlp_out", lambda c: c.d_model),
+    "mlp_post": ("mlp.hook_post", lambda c: c.d_mlp),
+    "attn_z": ("attn.hook_z", lambda c: c.n_heads * c.d_head),
+}
+_CHUNK = 1024  # positions whose logits exist at one time
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a subject is read: `kind` is a key of `SITES`, `hook_name` TransformerLens' name, `d_in` the width."""
+
+    kind: str
+    layer: int
+    hook_name: str
+    d_in: int
+
+
+class _Reached(Exception):
+    """Raised from a hook to leave the forward pass: everything after it would be thrown away."""
+
+
+class Subject:
+    """A frozen language model. Make one with `Subject.load`."""
+
+    def __init__(self, name: str, bridge, weights_hash: str):
+        self.name, self.bridge, self.weights_hash = name, bridge, weights_hash
+        self.tokenizer = bridge.tokenizer
+        self.n_layers: int = bridge.cfg.n_layers
+        self.d_model: int = bridge.cfg.d_model
+        self.context: int = bridge.cfg.n_ctx
+        self.device = next(bridge.parameters()).device
+        bridge.requires_grad_(False)
+        bridge.eval()
+
+    @classmethod
+    def load(cls, name: str, device: str | None = None, dtype: torch.dtype = torch.float32) -> "Subject":
+        """Open a subject by embedded name, folder or hub name.
+
+        Raises `UserError` when there is no such model, its files are damaged, or the hub is out of reach.
+        """
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        folder = next((f for f in (paths.data() / "subjects" / name, Path(name)) if (f / "config.json").is_file()), None)
+        # transformers 5 loads a checkpoint in its stored dtype unless told; its loading bars would fill a page.
+        with _quiet():
+            bridge = _boot(name, folder, device, dtype)
+        return cls(name, bridge, _hash(bridge))
+
+    def site(self, kind: str, layer: int) -> Site:
+        """The site of that kind and layer. Raises `UserError` listing what there is."""
+        if kind not in SITES:
+            raise UserError(f"site '{kind}' is not known: use one of {', '.join(SITES)}")
+        if not 0 <= layer < self.n_layers:
+            raise UserError(f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}")
+        inner, width = SITES[kind]
+        hook_name = f"blocks.{layer}.{inner}"
+        if hook_name not in self.bridge.hook_dict:
+            raise UserError(f"{self.name} has no {hook_name}: choose another site")
+        return Site(kind, layer, hook_name, width(self.bridge.cfg))
+
+    @torch.inference_mode()
+    def activations(self, tokens: Tensor, site: Site) -> Tensor:
+        """Activations [B, T, D] of `tokens` [B, T] at `site`; blocks after the site are not run."""
+        seen: list[Tensor] = []
+
+        def keep(value: Tensor, hook) -> None:
+            seen.append(value.reshape(*value.shape[:2], -1))
+            raise _Reached
+
+        with contextlib.suppress(_Reached), self.bridge.hooks(fwd_hooks=[(site.hook_name, keep)]):
+            self.bridge(tokens.to(self.device), return_type=None)
+        return seen[0]
+
+    def splice(self, tokens: Tensor, site: Site) -> "Splice":
+        """Run `tokens` [B, T] once, so that many replacements at `site` can be scored from there."""
+        return Splice(self, tokens.to(self.device), site)
+
+    @torch.inference_mode()
+    def loss(self, tokens: Tensor, site: Site | None = None, replace: Replace | None = None) -> Tensor:
+        """Next-token cross-entropy [B, T-1] in nats of `tokens` [B, T], with `replace(activations)` at `site`."""
+        tokens = tokens.to(self.device)
+        if site is None:
+            return self._losses(self._hidden(tokens, [], None), tokens)
+        splice = self.splice(tokens, site)
+        return splice.loss(replace(splice.activations))
+
+    @torch.inference_mode()
+    def logits(self, tokens: Tensor, site: Site | None = None, replace: Replace | None = None) -> Tensor:
+        """Logits [B, T, V], with `replace(activations)` at `site`. For looking at a few rows: memory is B*T*V."""
+        hooks = [] if site is None else [(site.hook_name, _writer(lambda value: replace(value)))]
+        with self.bridge.hooks(fwd_hooks=hooks):
+            return self.bridge(tokens.to(self.device), return_type="logits")
+
+    @cached_property
+    def _can_start(self) -> bool:
+        """Whether the bridge can start at a block: 4.x can, 3.9 names the argument but raises."""
+        known = "start_at_layer" in inspect.signature(self.bridge.forward).parameters
+        return known and int(metadata.version("transformer_lens").split(".")[0]) >= 4
+
+    def _hidden(self, tokens: Tensor, hooks: list, start: tuple[int, Tensor] | None) -> Tensor:
+        """Hidden states [B, T, d_model] before the unembedding, from the tokens or from `start` = (block, residual)."""
+        seen: list[Tensor] = []
+
+        def keep(value: Tensor, hook) -> None:
+            seen.append(value)
+            raise _Reached
+
+        hooks = [*hooks, ("unembed.hook_in", keep)]
+        with contextlib.suppress(_Reached), self.bridge.hooks(fwd_hooks=hooks):
+            if start is None:
+                self.bridge(tokens, return_type=None)
+            else:
+                self.bridge(start[1], start_at_layer=start[0], return_type=None)
+        return seen[0]
+
+    def _losses(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Cross-entropies [B, T-1] of hidden states [B, T, d_model], the logits made and dropped piece by piece."""
+        flat, targets = hidden[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
+        found = torch.empty(len(flat), dtype=torch.float32, device=flat.device)
+        for first in range(0, len(flat), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            logits = self.bridge.unembed(flat[part][None])[0].float()
+            found[part] = torch.nn.functional.cross_entropy(logits, targets[part], reduction="none")
+        return found.view(len(tokens), -1)
+
+
+class Splice:
+    """One batch of tokens held at a site: `activations` [B, T, D], and the loss with others in their place."""
+
+    def __init__(self, subject: Subject, tokens: Tensor, site: Site):
+        self._subject, self._tokens, self._site = subject, tokens, site
+        self._residual: Tensor | None = None
+        last = site.kind == "resid_post" and site.layer == subject.n_layers - 1
+        self._resume = subject._can_start and not last
+        if self._resume and not site.kind.startswith("resid"):
+            self._residual = subject.activations(tokens, subject.site("resid_pre", site.layer))
+        self.activations = subject.activations(tokens, site)
+
+    @torch.inference_mode()
+    def loss(self, replacement: Tensor | None = None) -> Tensor:
+        """Cross-entropy [B, T-1] with `replacement` [B, T, D] at the site; the clean loss without one."""
+        subject, site = self._subject, self._site
+        new = self.activations if replacement is None else replacement.to(self.activations.dtype)
+        hooks, start = [(site.hook_name, _writer(lambda _: new))], None
+        if self._resume and site.kind.startswith("resid"):
+            hooks, start = [], (site.layer + (site.kind == "resid_post"), new)
+        elif self._resume:
+            start = (site.layer, self._residual)
+        return subject._losses(subject._hidden(self._tokens, hooks, start), self._tokens)
+
+
+def _writer(replace: Replace):
+    """A hook that puts `replace(flat value)` in the value's place, head axis and all."""
+
+    def write(value: Tensor, hook) -> Tensor:
+        return replace(value.reshape(*value.shape[:2], -1)).reshape(value.shape).to(value.dtype)
+
+    return write
+
+
+def _boot(name: str, folder: Path | None, device: str, dtype: torch.dtype):
+    from transformer_lens.model_bridge import TransformerBridge
+
+    where = str(folder) if folder else name
+    try:
+        # A tokenizer made in memory fails inside the bridge (it reads name_or_path): let it open the folder itself.
+        return TransformerBridge.boot_transformers(where, device=device, dtype=dtype)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        if folder:
+            raise UserError(f"subject folder {folder} cannot be opened ({first}): restore its files") from None
+        embedded = ", ".join(sorted(p.parent.name for p in (paths.data() / "subjects").glob("*/config.json")))
+        raise UserError(
+            f"subject '{name}' is no embedded subject ({embedded or 'none'}), no folder, and the hub does not give it "
+            f"({first}): check the name, or the network"
+        ) from None
+    except Exception as error:
+        # safetensors and huggingface_hub raise classes of their own for a damaged or unreachable file.
+        raise UserError(f"subject '{name}' cannot be loaded ({type(error).__name__}: {str(error)[:200]})") from None
+
+
+def _hash(bridge) -> str:
+    """A hash of the weights themselves, the same for a folder, a hub name and a shard layout."""
+    digest = hashlib.sha256()
+    for key, value in sorted(bridge.original_model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep the loaders' bars and notices off the page; errors still come through."""
+    from transformers.utils import logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    for noisy in ("transformer_lens", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()

@@ -1,0 +1,56 @@
+"""What several test files share: a small subject, made once, that nobody has to download."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+from saebook.text.prose import Document
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_documents() -> list[Document]:
+    """Forty short documents of varied English-like text."""
+    words = "the model of a sparse code learns to read features from the stream and it writes them back again".split()
+    generator = torch.Generator().manual_seed(0)
+    documents = []
+    for number in range(40):
+        picks = torch.randint(len(words), (160,), generator=generator).tolist()
+        documents.append(Document(f"{number}.txt", " ".join(words[i] for i in picks)))
+    return documents
+
+
+@pytest.fixture(scope="session")
+def small_subject_folder(tmp_path_factory, small_documents):
+    """A random GPT-2 of 3 layers, d_model 32, vocabulary 300, context 32, as a Hugging Face folder."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from saebook.text.tokens import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("subject") / "tiny"
+    folder.mkdir()
+    tokenizer = train_tokenizer(small_documents, 300, folder)
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=300, n_positions=32, n_embd=32, n_layer=3, n_head=4, resid_pdrop=0.0, embd_pdrop=0.0,
+            attn_pdrop=0.0, initializer_range=0.2, bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_subject(small_subject_folder):
+    from saebook.subject import Subject
+
+    return Subject.load(str(small_subject_folder), device="cpu")
