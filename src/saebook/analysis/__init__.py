@@ -1,0 +1,1 @@
+"""One file per method of analysis. Nothing here trains."""

@@ -1,0 +1,60 @@
+"""How many active features one kind of SAE needs for the loss that another reaches.
+
+The comparison behind "half as many firing features" (Gated paper, abstract and Figures 1, 5, 12, 13): L0 of both
+Pareto fronts at matched loss recovered, as the geometric mean of ratios over the levels that both fronts reach.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+
+from saebook.stats import Interval, l0_ratio, t_interval
+
+
+def ratio_per_seed(table: pd.DataFrame, method: str, baseline: str) -> list[float]:
+    """L0 of `method` over L0 of `baseline` at equal loss recovered, one value per seed, each seed's fronts compared."""
+    return [
+        ratio(group[group.method == method], group[group.method == baseline]) for _, group in table.groupby("seed")
+    ]
+
+
+def ratio_between_seeds(table: pd.DataFrame, method: str) -> list[float]:
+    """The control: the same ratio between SAEs of one kind and different seeds, each seed against the next in a ring.
+
+    A ring uses every seed once above and once below the line, so a seed that is better by luck cancels itself.
+    """
+    groups = [group for _, group in table[table.method == method].groupby("seed")]
+    if len(groups) < 2:
+        return []
+    pairs = zip(groups, itertools.islice(itertools.cycle(groups), 1, None), strict=False)
+    return [ratio(one, other) for one, other in itertools.islice(pairs, len(groups) if len(groups) > 2 else 1)]
+
+
+def published_ratios(paper: pd.DataFrame) -> pd.DataFrame:
+    """The ratio from the paper's own rows, one line per model, site and layer; rows with an impossible L0 left out."""
+    usable = paper[paper.L0 > 0].rename(columns={"L0": "l0", "pct_CE_recovered": "loss_recovered", "sae_type": "method"})
+    rows = [
+        {"model": model, "site": site, "layer": layer, "ratio": ratio(g[g.method == "gated"], g[g.method == "baseline"])}
+        for (model, site, layer), g in usable.groupby(["model", "site", "layer"])
+    ]
+    return pd.DataFrame(rows)
+
+
+def log_interval(ratios: list[float], level: float = 0.95) -> Interval:
+    """A t interval over seeds on the log scale, given back as ratios. Seeds whose fronts do not overlap are left out."""
+    logs = [math.log(r) for r in ratios if r is not None and math.isfinite(r) and r > 0]
+    if not logs:
+        return Interval(float("nan"), 0.0, float("inf"), 0)
+    found = t_interval(logs, level)
+    return Interval(math.exp(found.mean), _exp(found.low), _exp(found.high), found.n)
+
+
+def ratio(one: pd.DataFrame, other: pd.DataFrame) -> float:
+    """L0 of `one` over L0 of `other` at equal loss recovered; both have columns l0 and loss_recovered."""
+    return l0_ratio(*(np.asarray(g[c], float) for g in (one, other) for c in ("l0", "loss_recovered")))
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else float("inf")

@@ -1,0 +1,126 @@
+"""The command `saebook`: run a notebook, build the book, train or look at a subject, tune."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from saebook.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line. Bad input ends in one line on standard error and status 2, a failed run in status 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.act(options)
+    except UserError as error:
+        print(f"saebook: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("saebook: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="saebook", description="Three papers on sparse autoencoders, replicated live.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="execute one notebook")
+    run.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
+    run.add_argument("--tier", default="smoke", help="smoke, cpu, gpu or paper (default: smoke)")
+    run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run.add_argument("-f", "--file", type=Path, help="parameters from a YAML or JSON file")
+    run.add_argument("-o", "--out", type=Path, help="where to put the executed notebook")
+    run.set_defaults(act=_run)
+
+    params = commands.add_parser("params", help="list what a notebook can be run with")
+    params.add_argument("name")
+    params.set_defaults(act=_params)
+
+    book = commands.add_parser("book", help="run the notebooks of a tier and render the book")
+    book.add_argument("names", nargs="*", help="only these notebooks (default: all)")
+    book.add_argument("--tier", default="cpu")
+    book.set_defaults(act=_book)
+
+    tune = commands.add_parser("tune", help="choose learning rates on the tuning seeds and record the grid")
+    tune.add_argument("notebook", help="dotted, such as gated.fig05_pareto")
+    tune.add_argument("--tier", default="cpu")
+    tune.set_defaults(act=_tune)
+
+    subject = commands.add_parser("subject", help="train an embedded subject model, or measure one")
+    doing = subject.add_subparsers(required=True, metavar="ACTION")
+    train = doing.add_parser("train", help="train a model by a recipe, into data/subjects/NAME")
+    train.add_argument("name")
+    train.add_argument("--set", nargs=2, action="append", default=[], metavar=("FIELD", "VALUE"), help="a field of the recipe")
+    train.add_argument("--device", default="cpu")
+    train.set_defaults(act=_subject_train)
+    evidence = doing.add_parser("evidence", help="measure a subject beside baselines, into EVIDENCE.json")
+    evidence.add_argument("name")
+    evidence.set_defaults(act=_subject_evidence)
+    return parser
+
+
+def _run(options) -> int:
+    from saebook import runner
+
+    given = runner.read_parameters_file(options.file) if options.file else {}
+    given |= dict(options.parameter)
+    kept = runner.run(options.name, options.tier, given, options.out)
+    where = options.out or runner.executed(options.name, options.tier)
+    if kept.status != "ok":
+        print(f"saebook: {options.name} {kept.status}: {kept.error} (see {where})", file=sys.stderr)
+        return 1
+    print(f"{options.name}: ok in {kept.seconds:.0f} s, {where}")
+    return 0
+
+
+def _params(options) -> int:
+    from saebook import runner
+
+    print("\n".join(runner.describe(options.name)))
+    return 0
+
+
+def _book(options) -> int:
+    from saebook import book
+
+    return book.build(options.tier, options.names or None)
+
+
+def _tune(options) -> int:
+    from saebook import tuning
+
+    print(tuning.tune(options.notebook, options.tier).to_string(index=False))
+    return 0
+
+
+def _subject_train(options) -> int:
+    from dataclasses import fields
+
+    from saebook import paths
+    from saebook.pretrain import Recipe, pretrain
+
+    kinds = {f.name: f.type for f in fields(Recipe)}
+    chosen = {}
+    for name, value in options.set:
+        if name not in kinds:
+            raise UserError(f"a recipe has no field '{name}': it has {', '.join(kinds)}")
+        try:
+            chosen[name] = kinds[name](value)
+        except ValueError:
+            raise UserError(f"recipe field {name} takes {kinds[name].__name__}, not '{value}'") from None
+    done = pretrain(Recipe(**chosen), paths.data() / "subjects" / options.name, options.device)
+    print(f"{options.name}: held-out loss {done['held_out_loss']:.3f} nats per token in {done['seconds']} s")
+    return 0
+
+
+def _subject_evidence(options) -> int:
+    from saebook.evidence import evidence
+
+    for name, value in evidence(options.name).items():
+        if isinstance(value, float):
+            print(f"{name}: {value:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""Sparse autoencoders, one file per architecture; `build` makes a stack of them by name."""
+
+from saebook.errors import UserError
+from saebook.sae.base import Losses, Member, Stack
+from saebook.sae.gated import Gated
+from saebook.sae.relu import ReLU
+from saebook.sae.topk import TopK
+
+ARCHITECTURES: dict[str, type[Stack]] = {"relu": ReLU, "gated": Gated, "topk": TopK}
+
+__all__ = ["ARCHITECTURES", "Gated", "Losses", "Member", "ReLU", "Stack", "TopK", "build"]
+
+
+def build(architecture: str, d_in: int, d_sae: int, members: tuple[Member, ...], **options) -> Stack:
+    """A stack of the named architecture. Raises `UserError` for a name that is none."""
+    if architecture not in ARCHITECTURES:
+        raise UserError(f"architecture '{architecture}' is not known: use one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[architecture](d_in, d_sae, members, **options)

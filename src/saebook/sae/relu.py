@@ -1,0 +1,46 @@
+"""The baseline: ReLU with an L1 penalty and unit-norm decoder rows (Gated paper, Eq. 2 to 4; Bricken et al. 2023)."""
+
+import torch
+from torch import Tensor
+
+from saebook.sae.base import Losses, Stack
+
+
+class ReLU(Stack):
+    """f(x) = ReLU(W_enc (x - b_dec) + b_enc);  xhat = W_dec f + b_dec."""
+
+    saelens_name = "standard"
+    per_latent = ("b_enc",)
+    inner_biases = ("b_enc",)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.b_enc[:, None], x - self.b_dec[:, None], self.W_enc).relu()
+
+    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
+        """Eq. 4: ||x - xhat||_2^2 + lambda ||f||_1, sums over D and M, mean over the batch."""
+        f = self.encode(x)
+        terms = {
+            "reconstruction": (self.decode(f) - x).square().sum(-1).mean(-1),
+            "sparsity": f.new_tensor(self.sparsity) * f.sum(-1).mean(-1),
+        }
+        active = f > 0
+        return Losses(sum(terms.values()), terms, active.sum(-1).to(x.dtype).mean(-1), active.any(1))
+
+    def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None):
+        batch, weight = len(x), self.members[i].sparsity / len(x)
+        W_enc, W_dec = self.W_enc[i], self.W_dec[i]
+        xc = torch.sub(x, self.b_dec[i], out=self._space("xc", x.shape, x))
+        shape = (batch, self.d_sae)
+        f = torch.addmm(self.b_enc[i], xc, W_enc, out=self._space("f", shape, x)).relu_()
+        error = torch.addmm(xc, f, W_dec, beta=-1.0, out=self._space("error", x.shape, x))
+        terms = {"reconstruction": error.square().sum() / batch, "sparsity": f.sum() * weight}
+        g = error.mul_(2.0 / batch)
+        active = torch.gt(f, 0, out=self._space("active", shape, f.new_empty(0, dtype=torch.bool)))
+        counts = active.sum(0)
+        torch.mm(f.T, g, out=self.W_dec.grad[i])
+        df = torch.mm(g, W_dec.T, out=self._space("df", shape, x)).add_(weight).mul_(active)
+        torch.mm(xc.T, df, out=self.W_enc.grad[i])
+        torch.sum(df, 0, out=self.b_enc.grad[i])
+        # b_dec acts twice: on the output, and on the centred input. The latter is summed before it is multiplied.
+        torch.sum(g, 0, out=self.b_dec.grad[i]).sub_(W_enc @ self.b_enc.grad[i])
+        return terms, counts.sum().to(x.dtype) / batch, counts > 0

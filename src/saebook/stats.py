@@ -1,0 +1,90 @@
+"""Intervals over seeds, Pareto fronts, and comparison at matched quality."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its confidence interval; `n` values went in. With fewer than two the interval is the whole line."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Student's t interval of the mean."""
+    x = np.asarray(values, float)
+    if len(x) < 2:
+        return Interval(float(x.mean()) if len(x) else math.nan, -math.inf, math.inf, len(x))
+    half = float(scipy_stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
+    return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
+
+
+def bootstrap_interval(
+    values: Sequence[float], statistic: Callable = np.mean, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """BCa bootstrap interval of `statistic`. For samples of some size: with three seeds use `t_interval`."""
+    x = np.asarray(values, float)
+    if len(x) < 2 or np.ptp(x) == 0:
+        only = float(statistic(x)) if len(x) else math.nan
+        return Interval(only, only if len(x) > 1 else -math.inf, only if len(x) > 1 else math.inf, len(x))
+    found = scipy_stats.bootstrap(
+        (x,), statistic, confidence_level=level, n_resamples=resamples, rng=np.random.default_rng(seed)
+    ).confidence_interval
+    return Interval(float(statistic(x)), float(found.low), float(found.high), len(x))
+
+
+def pareto_front(l0: Sequence[float], quality: Sequence[float]) -> np.ndarray:
+    """Mask [n] of the points that no other point beats: none has at most their L0 and more quality."""
+    l0, quality = np.asarray(l0, float), np.asarray(quality, float)
+    order = np.lexsort((-quality, l0))
+    best, mask = -math.inf, np.zeros(len(l0), bool)
+    for i in order:
+        if quality[i] > best:
+            best, mask[i] = quality[i], True
+    return mask
+
+
+def l0_at(l0: Sequence[float], quality: Sequence[float], wanted: Sequence[float]) -> np.ndarray:
+    """L0 that the Pareto front needs for each `wanted` quality, linear in log L0; NaN outside the front's range."""
+    l0, quality = np.asarray(l0, float), np.asarray(quality, float)
+    usable = l0 > 0
+    l0, quality = l0[usable], quality[usable]
+    front = pareto_front(l0, quality)
+    x, y = quality[front], np.log(l0[front])
+    order = np.argsort(x)
+    wanted = np.asarray(wanted, float)
+    if not len(x):
+        return np.full(wanted.shape, math.nan)
+    return np.exp(np.interp(wanted, x[order], y[order], left=math.nan, right=math.nan))
+
+
+def l0_ratio(
+    l0_a: Sequence[float], quality_a: Sequence[float], l0_b: Sequence[float], quality_b: Sequence[float], points: int = 20
+) -> float:
+    """L0 of a over L0 of b at equal quality: the geometric mean over `points` levels, evenly spaced over the overlap.
+
+    NaN when the fronts reach no quality in common: nothing is extrapolated.
+    """
+    fronts = []
+    for l0, quality in ((l0_a, quality_a), (l0_b, quality_b)):
+        l0, quality = np.asarray(l0, float), np.asarray(quality, float)
+        keep = l0 > 0
+        l0, quality = l0[keep], quality[keep]
+        front = pareto_front(l0, quality)
+        if front.sum() < 2:
+            return math.nan
+        fronts.append(quality[front])
+    low, high = max(f.min() for f in fronts), min(f.max() for f in fronts)
+    if not low < high:
+        return math.nan
+    # The ends themselves belong to both ranges, but for rounding; stay inside.
+    levels = np.linspace(low, high, points + 2)[1:-1]
+    return float(np.exp(np.mean(np.log(l0_at(l0_a, quality_a, levels)) - np.log(l0_at(l0_b, quality_b, levels)))))

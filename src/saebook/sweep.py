@@ -1,0 +1,134 @@
+"""A grid of configurations to a table of measured runs: the store is asked first, what is missing is trained together.
+
+A run is one SAE. Its key covers everything that its numbers depend on: subject weights, site, corpus, tokeniser,
+training, data order, evaluation, the member's seed and sparsity, and the source of the rooms that made it.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from saebook import measure as measuring
+from saebook.errors import UserError
+from saebook.sae import build
+from saebook.sae.base import Member, Stack
+from saebook.store import Store, key_of
+from saebook.subject import Site, Subject
+from saebook.text.sources import corpus
+from saebook.text.tokens import tokenizer_hash, tokens
+from saebook.train import Job, Stream, Training, train
+
+_ROOMS = ("sae", "text", "subject.py", "train.py", "measure.py")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One architecture at one width over several sparsities (lambda in the units of Eq. 4 and 8, or k)."""
+
+    architecture: str
+    d_sae: int
+    sparsities: tuple[float, ...]
+    training: Training
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which text feeds training and evaluation, and in which order. `skip` leading positions of a row are left out."""
+
+    source: str = "environment"
+    eval_rows: int = 128
+    skip: int = 1
+    order_seed: int = 0
+    block: int = 1024
+
+
+def sweep(
+    subject: Subject, site: Site, methods: list[Method], seeds: list[int], data: Data, store: Store | None = None
+) -> pd.DataFrame:
+    """Train what the store lacks and return one row per run: method, d_sae, sparsity, seed, key and all metrics.
+
+    Every run of the call sees the same activations in the same order; the subject runs once per batch for all.
+    """
+    store = store or Store()
+    wanted = [
+        (method, Member(seed, sparsity), _key(subject, site, method, Member(seed, sparsity), data))
+        for method in methods
+        for sparsity in method.sparsities
+        for seed in seeds
+    ]
+    if len({key for *_, key in wanted}) != len(wanted):
+        raise UserError("the sweep asks for the same run twice: give every seed and sparsity once")
+    job_key = key_of({"runs": sorted(key for *_, key in wanted)})
+    with store.lock(job_key):
+        missing = [entry for entry in wanted if not store.has(entry[2])]
+        if missing:
+            _train(subject, site, missing, data, store)
+    return pd.DataFrame([_row(method, member, key, store) for method, member, key in wanted])
+
+
+def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store) -> None:
+    context = subject.context
+    rows = tokens(data.source, subject.tokenizer, "train", context)
+    held_out = tokens(data.source, subject.tokenizer, "held_out", context)[: data.eval_rows]
+    stream = Stream(subject, site, rows, missing[0][0].training.batch, data.order_seed, data.skip, data.block)
+    groups: dict[Method, list[tuple[Member, str]]] = {}
+    for method, member, key in missing:
+        groups.setdefault(method, []).append((member, key))
+    jobs = [
+        Job(build(m.architecture, site.d_in, m.d_sae, tuple(member for member, _ in group), device=subject.device), m.training)
+        for m, group in groups.items()
+    ]
+    # Keyed by what is trained together: members are independent, but a checkpoint holds this very set.
+    checkpoint = store.checkpoint(key_of({"together": [key for *_, key in missing]}))
+    train(stream, jobs, checkpoint)
+    stacks: list[Stack] = []
+    for job in jobs:
+        job.stack.fold_scale(stream.scale)
+        stacks.append(job.stack)
+    metrics = measuring.measure(stacks, subject, site, torch.from_numpy(held_out.astype(np.int64)), data.skip)
+    for job, group, found in zip(jobs, groups.values(), metrics, strict=True):
+        for i, ((member, key), values) in enumerate(zip(group, found, strict=True)):
+            cfg, weights = job.stack.to_saelens(i)
+            cfg["metadata"] = cfg.get("metadata", {}) | {
+                "model_name": subject.name, "hook_name": site.hook_name, "context_size": context, "prepend_bos": False,
+                "dataset_path": data.source, "corpus_hash": corpus(data.source).hash, "seed": member.seed,
+                "sparsity": member.sparsity, "training": asdict(job.training), "data": asdict(data),
+                "training_scale": stream.scale, "metrics": values,
+                "history": [{"step": h["step"], "loss": h["loss"][i], "l0": h["l0"][i]} for h in job.history],
+            }  # fmt: skip
+            store.save(key, cfg, weights)
+    checkpoint.clear()
+
+
+def _key(subject: Subject, site: Site, method: Method, member: Member, data: Data) -> str:
+    # The grid a run was part of is not part of the run.
+    alone = asdict(replace(method, sparsities=(member.sparsity,)))
+    return key_of(
+        {
+            "subject": subject.weights_hash, "tokenizer": tokenizer_hash(subject.tokenizer), "site": site.hook_name,
+            "corpus": corpus(data.source).hash, "data": asdict(data), "method": alone, "seed": member.seed,
+            "rooms": rooms_hash(), "torch": torch.__version__.split("+")[0], "device": subject.device.type,
+        }  # fmt: skip
+    )
+
+
+def rooms_hash() -> str:
+    """A hash of the source of every room that a run's numbers depend on."""
+    home = Path(__file__).parent
+    files = sorted(f for room in _ROOMS for f in ((home / room).rglob("*.py") if "." not in room else [home / room]))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(home).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _row(method: Method, member: Member, key: str, store: Store) -> dict:
+    cfg, _ = store.load(key)
+    return {
+        "method": method.architecture, "d_sae": method.d_sae, "sparsity": member.sparsity, "seed": member.seed,
+        "key": key, **cfg["metadata"]["metrics"],
+    }  # fmt: skip

@@ -1,0 +1,209 @@
+"""The one training loop: a single pass of the subject feeds every SAE of a sweep.
+
+Activations come in blocks: some thousand rows of text, run through the subject, mixed, cut into batches. A block is a
+function of the seed and its number alone, so a run that was killed starts again inside its block and ends at the very
+numbers of an undisturbed one. Letters: B tokens in a batch, D d_in, M d_sae, S members, T positions.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saebook.errors import UserError
+from saebook.progress import bar
+from saebook.sae.base import Stack
+from saebook.store import Checkpoint
+from saebook.subject import Site, Subject
+
+_SUBJECT_ROWS = 64  # rows a pass of the subject
+_LOG_EVERY = 20  # steps between two readings of the losses: each reading waits for the device
+_SCORED = 8192  # activations whose loss decides what a dead latent is reborn as
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one architecture is trained. Rates are of Adam; shares are of all steps.
+
+    `resample_at`: when dead latents of the L1 kinds are reborn (Gated paper, appendix D, after Bricken et al. 2023);
+    dead means silent for `dead_share` of all steps. `rewarm_share`: after it the rate climbs again from a tenth.
+    """
+
+    lr: float
+    tokens: int
+    batch: int = 1024
+    beta1: float = 0.0
+    beta2: float = 0.999
+    eps: float = 1e-8
+    warmup_share: float = 0.05
+    decay_share: float = 0.25
+    resample_at: tuple[float, ...] = (0.25, 0.5)
+    dead_share: float = 0.125
+    rewarm_share: float = 0.05
+
+    @property
+    def steps(self) -> int:
+        return self.tokens // self.batch
+
+    def rate(self, step: int, resampled: int | None = None) -> float:
+        """Learning rate at `step`; `resampled` is the last step at which latents were reborn."""
+        warm = max(1, round(self.warmup_share * self.steps))
+        decay = max(1, round(self.decay_share * self.steps))
+        share = min(1.0, (step + 1) / warm, (self.steps - step) / decay)
+        if resampled is not None:
+            done = min(1.0, (step - resampled) / max(1, round(self.rewarm_share * self.steps)))
+            share *= 0.1 + 0.9 * (1 - math.cos(math.pi * done)) / 2
+        return self.lr * share
+
+    def resample_steps(self) -> tuple[int, ...]:
+        return tuple(round(share * self.steps) for share in self.resample_at)
+
+
+class Stream:
+    """Batches [B, D] of a subject's activations at a site, scaled so that E||x||^2 = D, in an order fixed by `seed`."""
+
+    def __init__(
+        self, subject: Subject, site: Site, rows: np.ndarray, batch: int, seed: int = 0, skip: int = 0, block: int = 1024
+    ):
+        self.subject, self.site, self.rows, self.batch = subject, site, rows, batch
+        self.seed, self.skip, self.block = seed, skip, min(block, len(rows))
+        self.per_block = self.block * (rows.shape[1] - skip) // batch
+        if self.per_block < 1:
+            raise UserError(f"{self.block} rows of text do not fill one batch of {batch}: give more text or a smaller batch")
+        self._first = self._activations(0)
+        self.scale = float((self.site.d_in / self._first.square().sum(1).mean()).sqrt())
+
+    def sample(self, count: int) -> Tensor:
+        """Up to `count` scaled activations of the first block, for initialisation."""
+        return self._first[:count] * self.scale
+
+    def batches(self, start: int, steps: int) -> Iterator[Tensor]:
+        """Batches number `start` to `steps`."""
+        for block in range(start // self.per_block, math.ceil(steps / self.per_block)):
+            x = (self._first if block == 0 else self._activations(block)) * self.scale
+            first = block * self.per_block
+            for step in range(max(start, first), min(steps, first + self.per_block)):
+                yield x[(step - first) * self.batch : (step - first + 1) * self.batch]
+
+    def _activations(self, block: int) -> Tensor:
+        """The mixed activations [n, D] of one block; blocks run through the text in a new order every pass."""
+        per_pass = len(self.rows) // self.block
+        order = np.random.default_rng([self.seed, block // per_pass]).permutation(len(self.rows))
+        chosen = np.sort(order[block % per_pass * self.block :][: self.block])
+        tokens = torch.from_numpy(self.rows[chosen].astype(np.int64))
+        parts = [self.subject.activations(t, self.site)[:, self.skip :].flatten(0, 1) for t in tokens.split(_SUBJECT_ROWS)]
+        mix = np.random.default_rng([self.seed, block, 1]).permutation(sum(map(len, parts)))
+        return torch.cat(parts)[torch.from_numpy(mix).to(parts[0].device)].clone()
+
+
+@dataclass
+class Job:
+    """One stack in training: its optimiser and what is known of each latent."""
+
+    stack: Stack
+    training: Training
+    optimiser: torch.optim.Optimizer = field(init=False)
+    silent: Tensor = field(init=False)  # [S, M] tokens since a latent last fired
+    resampled: int | None = None
+    history: list[dict] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        t = self.training
+        parameters = list(self.stack.parameters())
+        self.optimiser = torch.optim.Adam(parameters, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
+        shape = (len(self.stack.members), self.stack.d_sae)
+        self.silent = torch.zeros(shape, dtype=torch.long, device=parameters[0].device)
+
+    def step(self, x: Tensor, step: int) -> None:
+        """One step on `x` [B, D]: gradients, projection, Adam, renormalisation (Bricken's order)."""
+        t = self.training
+        self.optimiser.param_groups[0]["lr"] = t.rate(step, self.resampled)
+        dead = self.silent > t.dead_share * t.tokens
+        losses = self.stack.step_gradients(x, dead)
+        self.stack.constrain_gradient()
+        self.optimiser.step()
+        self.stack.constrain_weights()
+        self.silent = torch.where(losses.fired, 0, self.silent + len(x))
+        if step % _LOG_EVERY == 0 or step == t.steps - 1:
+            self.history.append({"step": step, "loss": losses.total.tolist(), "l0": losses.l0.tolist()})
+
+    def resample(self, x: Tensor, step: int, seed: int) -> None:
+        """Give every latent that was silent for `dead_share` of the run a new direction (Bricken's recipe)."""
+        dead = self.silent >= self.training.dead_share * self.training.tokens
+        with torch.no_grad():
+            error2 = (self.stack.reconstruct(x) - x).square().sum(-1)
+        for i, member in enumerate(self.stack.members):
+            latents = dead[i].nonzero().flatten()
+            if not len(latents):
+                continue
+            chance = error2[i].double().square().cpu().numpy()
+            rng = np.random.default_rng([seed, member.seed, step])
+            drawn = rng.choice(len(x), len(latents), p=chance / chance.sum())
+            self.stack.resample(i, latents, x[torch.from_numpy(drawn).to(x.device)])
+            for name, axis in self.stack.latent_slices().items():
+                moments = self.optimiser.state.get(getattr(self.stack, name), {})
+                for key in ("exp_avg", "exp_avg_sq"):
+                    if key in moments:
+                        moments[key][i].index_fill_(axis - 1, latents, 0.0)
+            self.silent[i, latents] = 0
+        self.resampled = step
+
+    def state(self) -> dict:
+        return {
+            "stack": self.stack.state_dict(), "optimiser": self.optimiser.state_dict(), "silent": self.silent,
+            "resampled": self.resampled, "history": self.history,
+        }  # fmt: skip
+
+    def restore(self, state: dict) -> None:
+        self.stack.load_state_dict(state["stack"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.silent, self.resampled, self.history = state["silent"], state["resampled"], state["history"]
+
+
+def train(stream: Stream, jobs: list[Job], checkpoint: Checkpoint | None = None, save_every: float = 30.0) -> None:
+    """Train every job to its end on one stream, in place. All jobs have the same number of steps and batch size.
+
+    With a `checkpoint`, state is kept every `save_every` seconds and a killed run goes on from there, bit-equal.
+    Raises `UserError` when a loss is not finite, naming the stack.
+    """
+    steps = {job.training.steps for job in jobs}
+    if len(steps) != 1 or {job.training.batch for job in jobs} != {stream.batch}:
+        raise UserError("stacks that share a stream need the same tokens and batch size")
+    total, start = steps.pop(), 0
+    state = checkpoint.load() if checkpoint else None
+    if state is None:
+        for job in jobs:
+            job.stack.init_bias(stream.sample(32_768))
+    else:
+        start = state["step"]
+        for job, kept in zip(jobs, state["jobs"], strict=True):
+            job.restore(kept)
+    saved = time.monotonic()
+    count = sum(len(job.stack.members) for job in jobs)
+    with bar(total * stream.batch, f"training {count} SAEs", "token", initial=start * stream.batch) as progress:
+        for step, x in enumerate(stream.batches(start, total), start):
+            for job in jobs:
+                if step in job.training.resample_steps():
+                    job.resample(stream.sample(_SCORED), step, stream.seed)
+                job.step(x, step)
+            progress.update(stream.batch)
+            if step % _LOG_EVERY == 0:
+                progress.set_postfix_str(_summary(jobs))
+            if checkpoint and step + 1 < total and time.monotonic() - saved > save_every:
+                checkpoint.save({"step": step + 1, "jobs": [job.state() for job in jobs]})
+                saved = time.monotonic()
+
+
+def _summary(jobs: list[Job]) -> str:
+    parts = []
+    for job in jobs:
+        last = job.history[-1]
+        if not all(map(math.isfinite, last["loss"])):
+            raise UserError(f"the loss of {type(job.stack).__name__} is not finite at step {last['step']}: lower its lr")
+        mean_loss = sum(last["loss"]) / len(last["loss"])
+        parts.append(f"{type(job.stack).__name__} loss {mean_loss:.3g} L0 {sum(last['l0']) / len(last['l0']):.1f}")
+    return ", ".join(parts)

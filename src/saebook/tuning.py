@@ -1,0 +1,56 @@
+"""Learning rates, chosen for the baseline exactly as for the method: one grid, the same seeds, the same rule.
+
+Tuning seeds appear in no result. The rule: of all rates of the grid, the one whose SAEs need the fewest active features
+at equal loss recovered (geometric mean against the grid's middle rate, over the tuning seeds). The table is committed
+beside the results, and the budget files hold the winners; a test keeps the two together.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from saebook import chapters, results, tiers
+from saebook.analysis.pareto import ratio
+from saebook.subject import Subject
+from saebook.sweep import sweep
+
+RATES = (1e-3, 3e-3, 1e-2)
+SEEDS = (101, 102)
+
+
+def tune(notebook: str, tier: str, rates: tuple[float, ...] = RATES, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
+    """Train the grid of `notebook`'s methods at `tier` over `rates` and `seeds`, record it, and return `scores`' table."""
+    budget = tiers.resolve(notebook, tier)
+    subject = Subject.load(budget.subject)
+    site = subject.site(budget.site, budget.layer)
+    found = []
+    for rate in rates:
+        methods = [
+            replace(m, training=replace(m.training, lr=rate)) for m in chapters.gated_against_baseline(budget)
+        ]
+        found.append(sweep(subject, site, methods, list(seeds), chapters.data(budget)).assign(lr=rate))
+    table = pd.concat(found, ignore_index=True)
+    scored = scores(table)
+    name = notebook.split(".")[0] + ".tuning_" + notebook.split(".")[1]
+    results.write(name, budget, subject, table, {"rates": rates, "seeds": seeds, "chosen": chosen(scored)})
+    return scored
+
+
+def scores(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per method and rate: `l0_ratio`, L0 needed against the middle rate (lower is better; NaN: no overlap)."""
+    rates = sorted(table.lr.unique())
+    middle = rates[len(rates) // 2]
+    rows = []
+    for (method, rate), group in table.groupby(["method", "lr"]):
+        reference = table[(table.method == method) & (table.lr == middle)]
+        logs = [math.log(ratio(g, reference[reference.seed == seed])) for seed, g in group.groupby("seed")]
+        rows.append({"method": method, "lr": rate, "l0_ratio": float(np.exp(np.mean(logs))), "seeds": len(logs)})
+    return pd.DataFrame(rows)
+
+
+def chosen(scored: pd.DataFrame) -> dict[str, float]:
+    """The winning rate of each method."""
+    return {method: float(g.loc[g.l0_ratio.idxmin(), "lr"]) for method, g in scored.groupby("method")}
+

@@ -1,0 +1,222 @@
+"""The architectures: each loss term reaches the parameters it should, and the fast gradients are the true ones."""
+
+import pytest
+import torch
+
+from saebook.errors import UserError
+from saebook.sae import ARCHITECTURES, Gated, Member, TopK, build
+from saebook.sae.base import geometric_median
+
+D, M, B = 12, 40, 64
+SPARSITIES = {"relu": (0.3, 1.5), "gated": (0.3, 1.5), "topk": (3, 7)}
+DEAD = torch.zeros(2, M, dtype=torch.bool)
+DEAD[0, :9] = True
+
+
+def data(dtype=torch.float64, n=B):
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(5), dtype=dtype) + 0.5
+
+
+def stack(kind, dtype=torch.float64, seeds=(1, 2)):
+    """A stack whose every parameter is moved off its special starting value."""
+    members = tuple(Member(s, v) for s, v in zip(seeds, SPARSITIES[kind], strict=True))
+    made = build(kind, D, M, members, dtype=dtype)
+    generator = torch.Generator().manual_seed(9)
+    for parameter in made.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype)
+    made.constrain_weights()
+    return made
+
+
+def gradients(made):
+    return {name: p.grad.clone() for name, p in made.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("dead", [None, DEAD])
+def test_fast_gradients_are_autograds(kind, dead):
+    made, x = stack(kind), data()
+    plain = made.loss(x, dead)
+    plain.total.sum().backward()
+    expected = gradients(made)
+    for parameter in made.parameters():
+        parameter.grad.fill_(float("nan"))  # whatever was there must be overwritten
+    fast = made.step_gradients(x, dead)
+    for name, value in gradients(made).items():
+        assert torch.allclose(value, expected[name], rtol=1e-9, atol=1e-12), name
+    assert torch.allclose(fast.total, plain.total, rtol=1e-12)
+    for name, value in plain.terms.items():
+        assert torch.allclose(fast.terms[name], value, rtol=1e-12), name
+    assert torch.equal(fast.fired, plain.fired) and torch.allclose(fast.l0, plain.l0)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_autograd_agrees_with_finite_differences(kind):
+    """The twin that the fast gradients are held to is itself right; frozen copies make Gated's no gradient of a function."""
+    made, x = stack(kind), data(n=8)
+    terms = ["reconstruction"] + (["sparsity"] if kind != "topk" else [])
+    made.loss(x).total.sum()
+    for name, parameter in made.named_parameters():
+        total = sum(made.loss(x).terms[t].sum() for t in terms)
+        (analytic,) = torch.autograd.grad(total, parameter, allow_unused=True)
+        if analytic is None:
+            continue
+        flat, index = parameter.data.view(-1), 3
+        kept, step = flat[index].item(), 1e-6
+        around = []
+        for offset in (step, -step):
+            flat[index] = kept + offset
+            around.append(sum(made.loss(x).terms[t].sum().item() for t in terms))
+        flat[index] = kept
+        assert analytic.reshape(-1)[index].item() == pytest.approx((around[0] - around[1]) / (2 * step), rel=1e-5, abs=1e-7), name
+
+
+ROUTES = {
+    ("relu", "reconstruction"): {"W_enc", "W_dec", "b_enc", "b_dec"},
+    ("relu", "sparsity"): {"W_enc", "b_enc", "b_dec"},
+    ("gated", "reconstruction"): {"W_enc", "W_dec", "b_dec", "b_mag", "r_mag"},
+    ("gated", "sparsity"): {"W_enc", "b_gate", "b_dec"},
+    ("gated", "auxiliary"): {"W_enc", "b_gate", "b_dec"},
+    ("topk", "reconstruction"): {"W_enc", "W_dec", "b_enc", "b_dec"},
+    ("topk", "auxiliary"): {"W_enc", "W_dec", "b_enc", "b_dec"},
+}
+
+
+def routes(made, term, x, dead):
+    made.zero_grad()
+    made.loss(x, dead).terms[term].sum().backward()
+    return {n for n, p in made.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+
+
+@pytest.mark.parametrize(("kind", "term"), ROUTES)
+def test_each_term_reaches_its_parameters_and_no_others(kind, term):
+    assert routes(stack(kind), term, data(), DEAD) == ROUTES[kind, term]
+
+
+def test_b_dec_feels_gateds_auxiliary_terms_only_through_the_centring():
+    made, x = stack("gated"), data()
+    made.loss(x).terms["auxiliary"].sum().backward()
+    # d/db_dec = -W_enc (d/dh summed over tokens), and d/dh summed is exactly b_gate's gradient.
+    expected = -torch.einsum("sdm,sm->sd", made.W_enc, made.b_gate.grad)
+    assert torch.allclose(made.b_dec.grad, expected, rtol=1e-9)
+
+
+def test_an_unfrozen_decoder_would_be_caught(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "detach", lambda self: self)
+    assert "W_dec" in routes(stack("gated"), "auxiliary", data(), None)
+
+
+def test_auxk_trains_the_dead_and_only_the_dead():
+    made, x = stack("topk"), data()
+    made.loss(x, DEAD).terms["auxiliary"].sum().backward()
+    assert made.W_enc.grad[0][:, :9].abs().sum() > 0 and made.W_dec.grad[0][:9].abs().sum() > 0
+    assert made.W_enc.grad[0][:, 9:].abs().max() == 0 and made.W_enc.grad[1].abs().max() == 0
+    assert made.loss(x).terms["auxiliary"].abs().max() == 0 and made.loss(x, DEAD).terms["auxiliary"][1] == 0
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_stack_is_its_members(kind):
+    whole, x = stack(kind), data()
+    whole.step_gradients(x, DEAD)
+    for i, member in enumerate(whole.members):
+        fresh = build(kind, D, M, (member,), dtype=torch.float64)
+        original = build(kind, D, M, whole.members, dtype=torch.float64)
+        for name, value in fresh.named_parameters():
+            assert torch.equal(value[0], getattr(original, name)[i])
+        single = whole.member(i)
+        single.step_gradients(x, DEAD[i : i + 1])
+        for name, parameter in single.named_parameters():
+            assert torch.equal(parameter.grad[0], getattr(whole, name).grad[i]), name
+        assert torch.equal(single.encode(x)[0], whole.encode(x)[i])
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_decoder_stays_on_the_sphere(kind):
+    made, x = stack(kind, torch.float32), data(torch.float32)
+    made.step_gradients(x)
+    made.constrain_gradient()
+    along = (made.W_dec.grad * made.W_dec).sum(-1).abs().max()
+    assert along < 1e-5 * made.W_dec.grad.norm(dim=-1).max()
+    torch.optim.Adam(made.parameters(), lr=0.1).step()
+    assert (made.W_dec.norm(dim=-1) - 1).abs().max() > 1e-3
+    made.constrain_weights()
+    assert torch.allclose(made.W_dec.norm(dim=-1), torch.ones(2, M), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_folding_a_scale_is_exact(kind):
+    made, x = stack(kind), data()
+    before = made.reconstruct(3.0 * x) / 3.0
+    latents = made.encode(3.0 * x) / 3.0
+    made.fold_scale(3.0)
+    assert torch.allclose(made.reconstruct(x), before, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(made.encode(x), latents, rtol=1e-10, atol=1e-12)
+
+
+def test_the_gated_encoder_is_a_jumprelu():
+    made, x = stack("gated"), data()
+    z = torch.bmm(x - made.b_dec[:, None], made.W_enc) * made.r_mag[:, None].exp() + made.b_mag[:, None]
+    jump = (z > made.threshold()[:, None]) * z.relu()
+    assert torch.equal(jump > 0, made.encode(x) > 0) and torch.allclose(jump, made.encode(x))
+
+
+def test_topk_keeps_k_per_member_and_decodes_them_sparsely():
+    made, x = stack("topk"), data()
+    f = made.encode(x)
+    assert [int((row > 0).sum(-1).max()) for row in f] == [3, 7]
+    assert torch.allclose(made.reconstruct(x), made.decode(f), rtol=1e-10)
+    pre = torch.bmm(x - made.b_dec[:, None], made.W_enc) + made.b_enc[:, None]
+    assert torch.equal(f[1], torch.where(pre[1] >= pre[1].topk(7).values[:, -1:], pre[1].relu(), 0.0))
+
+
+@pytest.mark.parametrize("k", [0, 2.5, M + 1])
+def test_topk_refuses_an_impossible_k(k):
+    with pytest.raises(UserError, match="whole number"):
+        TopK(D, M, (Member(0, k),))
+
+
+@pytest.mark.parametrize("kind", ["relu", "gated"])
+def test_resampling_follows_the_recipe(kind):
+    made, x = stack(kind), data()
+    others = [m for m in range(M) if m not in (3, 8)]
+    norm = made.W_enc[1][:, others].norm(dim=0).mean()
+    before = made.W_dec.clone()
+    made.resample(1, torch.tensor([3, 8]), x[:2])
+    towards = torch.nn.functional.normalize(x[:2] - made.b_dec[1], dim=1)
+    assert torch.allclose(made.W_dec[1, [3, 8]], towards)
+    assert torch.allclose(made.W_enc[1][:, [3, 8]], 0.2 * norm * towards.T)
+    assert all(getattr(made, name)[1, [3, 8]].abs().max() == 0 for name in made.per_latent)
+    assert torch.equal(made.W_dec[0], before[0]) and torch.equal(made.W_dec[1, others], before[1, others])
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_saelens_layout_round_trips(kind):
+    made, x = stack(kind, torch.float32), data(torch.float32)
+    cfg, tensors = made.to_saelens(1)
+    assert cfg["metadata"]["sae_lens_version"] >= "6" and all(t.is_contiguous() for t in tensors.values())
+    assert tensors["W_enc"].shape == (D, M) and tensors["W_dec"].shape == (M, D)
+    again = ARCHITECTURES[kind].from_saelens(cfg, tensors)
+    assert torch.equal(again.encode(x)[0], made.member(1).encode(x)[0])
+    with pytest.raises(UserError, match="describes no"):
+        ARCHITECTURES[kind].from_saelens(cfg | {"architecture": "other"}, tensors)
+
+
+def test_geometric_median_minimises_summed_distance_and_ignores_an_outlier():
+    x = data()
+    x[0] = 1e6
+    median = geometric_median(x)
+    best = (x - median).norm(dim=1).sum()
+    for i in range(D):
+        moved = median.clone()
+        moved[i] += 1e-3
+        assert (x - moved).norm(dim=1).sum() > best
+    assert median.norm() < 5
+
+
+def test_an_unknown_architecture_is_refused():
+    with pytest.raises(UserError, match="relu, gated, topk"):
+        build("sigmoid", D, M, (Member(0, 1.0),))
+
+
+def test_the_encoder_of_gated_needs_no_extra_product():
+    assert set(dict(Gated(D, M, (Member(0, 1.0),)).named_parameters())) == {"W_enc", "W_dec", "b_dec", "b_gate", "b_mag", "r_mag"}

@@ -1,0 +1,56 @@
+"""Budgets: written once, resolved with what was asked for, refused in one line."""
+
+import pytest
+
+from saebook import tiers
+from saebook.errors import UserError
+
+NOTEBOOK = "gated.fig05_pareto"
+
+
+def test_unset_parameters_take_the_tiers_value():
+    budget = tiers.resolve(NOTEBOOK, "smoke", seeds=[], layer=-1, site="", d_sae=-1, baseline_width=-1.0)
+    assert vars(budget) == {"tier": "smoke", **tiers.load("smoke")[NOTEBOOK]}
+
+
+def test_what_is_asked_for_wins():
+    budget = tiers.resolve(NOTEBOOK, "cpu", seeds=[5], layer=0, site="mlp_out", baseline_width=2)
+    assert (budget.seeds, budget.layer, budget.site, budget.baseline_width) == ([5], 0, "mlp_out", 2.0)
+    assert isinstance(budget.baseline_width, float)
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"),
+    [
+        ({"seeds": "abc"}, "seeds takes a list"),
+        ({"seeds": [0, 0]}, "twice"),
+        ({"seeds": [0.5]}, "takes int"),
+        ({"layer": "two"}, "layer takes int"),
+        ({"layer": -2}, "negative"),
+        ({"tokens": True}, "tokens takes int"),
+        ({"layr": 3}, "no budget entry 'layr'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(asked, word):
+    with pytest.raises(UserError, match=word):
+        tiers.resolve(NOTEBOOK, "cpu", **asked)
+
+
+def test_unknown_tiers_and_notebooks():
+    with pytest.raises(UserError, match="tier 'huge'"):
+        tiers.resolve(NOTEBOOK, "huge")
+    with pytest.raises(UserError, match="no budget for gated.fig99"):
+        tiers.resolve("gated.fig99", "cpu")
+
+
+@pytest.mark.parametrize("tier", ["smoke", "cpu"])
+def test_every_notebook_has_a_budget_and_every_budget_a_notebook(tier):
+    from saebook import paths
+
+    notebooks = {f"{p.parent.name}.{p.stem}" for p in (paths.root() / "notebooks").glob("*/*.ipynb")}
+    assert notebooks == set(tiers.load(tier))
+
+
+def test_tiers_above_smoke_have_three_seeds():
+    for entry in tiers.load("cpu").values():
+        assert len(entry.get("seeds", [0, 0, 0])) >= 3

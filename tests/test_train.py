@@ -1,0 +1,217 @@
+"""The training loop: what it sees, that a kill changes nothing, that a sweep is its parts."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from saebook.errors import UserError
+from saebook.sae import build
+from saebook.sae.base import Member
+from saebook.store import Store
+from saebook.sweep import Data, Method, sweep
+from saebook.train import Job, Stream, Training, train
+
+TRAINING = Training(lr=3e-3, tokens=2560, batch=64, resample_at=(0.5,), dead_share=0.1)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return np.random.default_rng(0).integers(0, 300, (40, 32)).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def site(small_subject):
+    return small_subject.site("resid_post", 0)
+
+
+def stream(small_subject, site, rows, **options):
+    return Stream(small_subject, site, rows, batch=64, block=16, skip=1, **options)
+
+
+def jobs(*kinds, sparsities=(0.5, 2.0)):
+    members = tuple(Member(seed, sparsity) for seed, sparsity in enumerate(sparsities))
+    return [Job(build(kind, 32, 48, members), TRAINING) for kind in kinds]
+
+
+def test_the_stream_is_the_subjects_activations_scaled_and_mixed(small_subject, site, rows):
+    source = stream(small_subject, site, rows)
+    first = torch.cat(list(source.batches(0, source.per_block)))
+    assert len(first) == 16 * 31 // 64 * 64
+    assert first.square().sum(1).mean().item() == pytest.approx(32, rel=0.1)
+    order = np.sort(np.random.default_rng([0, 0]).permutation(40)[:16])
+    tokens = torch.from_numpy(rows[order].astype(np.int64))
+    plain = small_subject.activations(tokens, site)[:, 1:].flatten(0, 1) * source.scale
+    nearest = torch.cdist(first, plain, compute_mode="donot_use_mm_for_euclid_dist").min(1)
+    assert nearest.values.max() < 1e-4 and len(nearest.indices.unique()) == len(first)
+    assert not torch.equal(nearest.indices, nearest.indices.sort().values)
+
+
+def test_a_stream_may_start_anywhere(small_subject, site, rows):
+    source = stream(small_subject, site, rows)
+    whole = list(source.batches(0, 20))
+    again = list(stream(small_subject, site, rows).batches(9, 20))
+    assert all(torch.equal(a, b) for a, b in zip(whole[9:], again, strict=True))
+
+
+def test_training_lowers_the_loss_and_skips_nothing(small_subject, site, rows):
+    group = jobs("relu", "gated")
+    train(stream(small_subject, site, rows), group)
+    for job in group:
+        first, last = job.history[0]["loss"], job.history[-1]["loss"]
+        assert all(b < 0.8 * a for a, b in zip(first, last, strict=True))
+        assert job.history[-1]["step"] == TRAINING.steps - 1
+        assert torch.allclose(job.stack.W_dec.norm(dim=-1), torch.ones(2, 48), atol=1e-5)
+
+
+def test_a_shared_stream_equals_training_apart(small_subject, site, rows):
+    together = jobs("relu", "gated")
+    train(stream(small_subject, site, rows), together)
+    for number, kind in enumerate(("relu", "gated")):
+        (alone,) = jobs(kind)
+        train(stream(small_subject, site, rows), [alone])
+        for name, value in alone.stack.state_dict().items():
+            assert torch.equal(value, together[number].stack.state_dict()[name]), (kind, name)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_run_cut_off_at_any_step_ends_at_the_same_numbers(small_subject, site, rows, tmp_path, monkeypatch):
+    whole = jobs("gated", "topk", sparsities=(2, 4))
+    train(stream(small_subject, site, rows), whole)
+    for cut in (3, 20, 21, 37):
+        checkpoint = Store(tmp_path / str(cut)).checkpoint("run")
+        cut_off = jobs("gated", "topk", sparsities=(2, 4))
+        plain_step = Job.step
+
+        def step(self, x, number, cut=cut, plain_step=plain_step):
+            if number == cut:
+                raise Killed
+            plain_step(self, x, number)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Job, "step", step)
+            train(stream(small_subject, site, rows), cut_off, checkpoint, save_every=0.0)
+        resumed = jobs("gated", "topk", sparsities=(2, 4))
+        train(stream(small_subject, site, rows), resumed, checkpoint, save_every=0.0)
+        for a, b in zip(whole, resumed, strict=True):
+            assert a.history == b.history
+            for name, value in a.stack.state_dict().items():
+                assert torch.equal(value, b.stack.state_dict()[name]), (cut, name)
+
+
+def test_dead_latents_are_reborn_with_fresh_moments(small_subject, site, rows):
+    (job,) = jobs("relu")
+    source = stream(small_subject, site, rows)
+    x = source.sample(400)
+    for step in range(3):
+        job.step(x[step * 64 : step * 64 + 64], step)
+    job.silent[1, 7] = 10_000
+    before = job.stack.W_dec[1].clone()
+    job.resample(x, 20, seed=0)
+    moments = job.optimiser.state[job.stack.W_enc]["exp_avg_sq"]
+    assert moments[1, :, 7].abs().max() == 0 and moments[0, :, 7].abs().max() > 0
+    changed = (job.stack.W_dec[1] != before).any(1).nonzero().flatten().tolist()
+    assert changed == [7] and job.silent[1, 7] == 0
+    direction = x @ job.stack.W_dec[1, 7].detach() / x.norm(dim=1)
+    assert direction.max() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_rate_warms_up_decays_and_climbs_again_after_resampling():
+    t = Training(lr=1.0, tokens=1000, batch=1)
+    assert t.rate(0) < 0.05 and t.rate(500) == 1.0 and 0 < t.rate(999) < 0.01
+    assert t.rate(500, resampled=500) == pytest.approx(0.1)
+    assert t.rate(525, resampled=500) == pytest.approx(0.55, abs=0.01)
+    assert t.rate(560, resampled=500) == 1.0
+
+
+def test_a_loss_that_blows_up_is_named(small_subject, site, rows):
+    (job,) = jobs("relu")
+    with torch.no_grad():
+        job.stack.b_enc += float("nan")
+    with pytest.raises(UserError, match="ReLU is not finite"):
+        train(stream(small_subject, site, rows), [job])
+
+
+def test_too_little_text_is_refused(small_subject, site, rows):
+    with pytest.raises(UserError, match="do not fill one batch"):
+        Stream(small_subject, site, rows[:1], batch=64)
+
+
+@pytest.fixture(scope="module")
+def folder_source(tmp_path_factory):
+    """Enough files, none like another, that the fixed share by path holds some out."""
+    folder = tmp_path_factory.mktemp("texts")
+    rng = np.random.default_rng(0)
+    syllables = ["ka", "lo", "mi", "ru", "se", "ta", "no", "ve", "du", "pi"]
+    for number in range(160):
+        words = ["".join(rng.choice(syllables, 3)) for _ in range(120)]
+        (folder / f"{number}.txt").write_text(" ".join(words))
+    return f"folder:{folder}"
+
+
+def test_a_sweep_is_stored_and_a_member_alone_is_the_member_in_the_grid(
+    small_subject, site, folder_source, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
+    method = Method("gated", 48, (0.5, 2.0), TRAINING)
+    data = Data(source=folder_source, eval_rows=2, block=16)
+    grid = sweep(small_subject, site, [method], [0, 1], data, Store(tmp_path / "a"))
+    assert len(grid) == 4 and grid.l0.between(0, 48).all() and grid.loss_recovered.notna().all()
+    alone = sweep(small_subject, site, [Method("gated", 48, (2.0,), TRAINING)], [1], data, Store(tmp_path / "b"))
+    assert alone.iloc[0].to_dict() == grid[(grid.sparsity == 2.0) & (grid.seed == 1)].iloc[0].to_dict()
+
+    def never(*_):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("saebook.sweep.train", never)
+    again = sweep(small_subject, site, [method], [0, 1], data, Store(tmp_path / "a"))
+    assert again.equals(grid)
+
+
+_SCRIPT = """
+import sys, numpy as np, torch
+from saebook.sae import build
+from saebook.sae.base import Member
+from saebook.store import Store
+from saebook.subject import Subject
+from saebook.train import Job, Stream, Training, train
+torch.set_num_threads(1)
+folder, store, out = sys.argv[1:]
+subject = Subject.load(folder, device="cpu")
+rows = np.random.default_rng(0).integers(0, 300, (40, 32)).astype(np.uint16)
+stream = Stream(subject, subject.site("resid_post", 0), rows, batch=64, block=16)
+job = Job(build("gated", 32, 48, (Member(0, 1.0),)), Training(lr=3e-3, tokens=64 * 4000, batch=64))
+plain = Job.step
+def step(self, x, number):
+    print(number, flush=True)
+    plain(self, x, number)
+Job.step = step
+train(stream, [job], Store(__import__("pathlib").Path(store)).checkpoint("run"), save_every=0.05)
+torch.save(job.stack.state_dict(), out)
+"""
+
+
+def test_kill_nine_and_the_same_command_again(small_subject_folder, tmp_path):
+    def command(name):
+        return [sys.executable, "-c", _SCRIPT, str(small_subject_folder), str(tmp_path / name), str(tmp_path / f"{name}.pt")]
+
+    process = subprocess.Popen(command("killed"), stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if int(line) >= 1500:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    assert (tmp_path / "killed" / "checkpoints" / "run.pt").is_file()
+    again = subprocess.run(command("killed"), capture_output=True, text=True, check=True)
+    assert 0 < int(again.stdout.split()[0]) <= 1500
+    subprocess.run(command("whole"), capture_output=True, check=True)
+    killed, whole = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("killed", "whole"))
+    assert all(torch.equal(killed[name], whole[name]) for name in whole)
