@@ -1,0 +1,43 @@
+# `make book` and `make test` need Python 3.11 or newer and nothing else: each sets up .venv itself.
+TIER ?= cpu
+NAMES ?=
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+BIN := .venv/bin
+STAMP := .venv/saebook-stamp
+
+.PHONY: book test bench subject clean help setup
+
+help:
+	@echo "make book [TIER=smoke|cpu|gpu|paper]   run the notebooks of a tier and render the book (default: cpu)"
+	@echo "make test                              run the tests, and nbval over the notebooks"
+	@echo "make bench                             time training against plain autograd"
+	@echo "make subject NAME=...                  train an embedded subject model again"
+	@echo "make clean                             remove what can be made again: .venv, _build, caches, stored runs"
+
+setup: $(STAMP)
+
+# The stamp is rewritten only when the lock or the package's own description changed.
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "saebook: no Python found: install Python 3.11 or newer, or name one with PYTHON=..." >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "saebook: $(PYTHON) is too old: install Python 3.11 or newer, or name one with PYTHON=..." >&2; exit 2; }
+	@echo "saebook: setting up .venv from requirements.lock (once; a few minutes)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+book: $(STAMP)
+	@$(BIN)/saebook book --tier $(TIER) $(NAMES)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests
+	@$(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/step.py
+
+subject: $(STAMP)
+	@$(BIN)/saebook subject train $(NAME)
+
+clean:
+	rm -rf .venv _build data/cache data/runs

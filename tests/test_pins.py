@@ -1,0 +1,60 @@
+"""One set of pins, said in three places: requirements.lock, environment.yml, and the ranges of pyproject.toml."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from saebook import paths
+
+ROOT = paths.root()
+ASKED_FOR = ("torch", "transformer-lens", "jupyter", "jupyter-book", "papermill", "seaborn", "nbval")
+
+
+def lines(content):
+    return [line.strip() for line in content.splitlines() if line.strip() and not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def lock():
+    return lines((ROOT / "requirements.lock").read_text())
+
+
+@pytest.fixture(scope="module")
+def pins(lock):
+    return {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in map(Requirement, lock)}
+
+
+def test_the_lock_holds_plain_versions_only(lock):
+    for line in lock:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), f"{line} is no plain pin"
+
+
+def test_conda_holds_the_same_pins(lock):
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert pip == lock
+    assert "python=3.11" in environment["dependencies"]
+
+
+def test_the_packages_ranges_admit_the_pins(pins):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        wanted = Requirement(line)
+        name = canonicalize_name(wanted.name)
+        assert name in pins, f"{name} is not in requirements.lock"
+        assert wanted.specifier.contains(pins[name], prereleases=True), f"{line} does not admit {pins[name]}"
+
+
+def test_the_users_packages_are_there(pins):
+    assert set(ASKED_FOR) <= set(pins)
+    assert pins["jupyter-book"].startswith("1.")
+
+
+def test_the_corpus_packages_are_pinned(pins):
+    from saebook.text import prose
+
+    assert {canonicalize_name(name) for name in prose.PACKAGES} <= set(pins)
