@@ -18,7 +18,27 @@ def one_thread():
 @pytest.fixture(scope="session")
 def small_documents() -> list[Document]:
     """Forty short documents of varied English-like text."""
-    words = "the model of a sparse code learns to read features from the stream and it writes them back again".split()
+    words = [
+        "the",
+        "model",
+        "of",
+        "a",
+        "sparse",
+        "code",
+        "learns",
+        "to",
+        "read",
+        "features",
+        "from",
+        "the",
+        "stream",
+        "and",
+        "it",
+        "writes",
+        "them",
+        "back",
+        "again",
+    ]
     generator = torch.Generator().manual_seed(0)
     documents = []
     for number in range(40):

@@ -30,7 +30,9 @@ def serving(repository: str, folder: Path):
                     return self._send(200, file.read_bytes(), body)
                 return self._send(404, b"", body, {"X-Error-Code": "EntryNotFound"})
             if path.startswith(f"/api/models/{repository}/tree"):
-                tree = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0"} for f in folder.iterdir()]
+                tree = [
+                    {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0"} for f in folder.iterdir()
+                ]
                 return self._send(200, json.dumps(tree).encode(), body)
             if path.startswith(f"/api/models/{repository}"):
                 siblings = [{"rfilename": f.name} for f in folder.iterdir()]

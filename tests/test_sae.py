@@ -68,7 +68,9 @@ def test_autograd_agrees_with_finite_differences(kind):
             flat[index] = kept + offset
             around.append(sum(made.loss(x).terms[t].sum().item() for t in terms))
         flat[index] = kept
-        assert analytic.reshape(-1)[index].item() == pytest.approx((around[0] - around[1]) / (2 * step), rel=1e-5, abs=1e-7), name
+        assert analytic.reshape(-1)[index].item() == pytest.approx(
+            (around[0] - around[1]) / (2 * step), rel=1e-5, abs=1e-7
+        ), name
 
 
 ROUTES = {
@@ -112,6 +114,25 @@ def test_auxk_trains_the_dead_and_only_the_dead():
     assert made.W_enc.grad[0][:, :9].abs().sum() > 0 and made.W_dec.grad[0][:9].abs().sum() > 0
     assert made.W_enc.grad[0][:, 9:].abs().max() == 0 and made.W_enc.grad[1].abs().max() == 0
     assert made.loss(x).terms["auxiliary"].abs().max() == 0 and made.loss(x, DEAD).terms["auxiliary"][1] == 0
+
+
+def test_auxk_is_the_papers_formula_and_weight():
+    made, x = stack("topk"), data()
+    assert (made.k_aux, build("topk", 768, 3072, (Member(0, 32),)).k_aux) == (8, 512)
+    found = made.loss(x, DEAD).terms["auxiliary"][0]
+    f = made.encode(x)[0]
+    error = x - f @ made.W_dec[0] - made.b_dec[0]
+    pre = ((x - made.b_dec[0]) @ made.W_enc[0] + made.b_enc[0])[:, :9]  # nine dead ones, of which the 8 strongest
+    values, latents = pre.topk(8)
+    guess = torch.zeros_like(pre).scatter(1, latents, values.relu()) @ made.W_dec[0, :9]
+    expected = (error - guess).square().sum() / (error - error.mean(0)).square().sum() / 32
+    assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_one_token_with_dead_latents_has_finite_gradients():
+    made = stack("topk")
+    made.step_gradients(data(n=1), DEAD)
+    assert all(p.grad.isfinite().all() for p in made.parameters())
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -219,4 +240,11 @@ def test_an_unknown_architecture_is_refused():
 
 
 def test_the_encoder_of_gated_needs_no_extra_product():
-    assert set(dict(Gated(D, M, (Member(0, 1.0),)).named_parameters())) == {"W_enc", "W_dec", "b_dec", "b_gate", "b_mag", "r_mag"}
+    assert set(dict(Gated(D, M, (Member(0, 1.0),)).named_parameters())) == {
+        "W_enc",
+        "W_dec",
+        "b_dec",
+        "b_gate",
+        "b_mag",
+        "r_mag",
+    }

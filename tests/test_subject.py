@@ -102,7 +102,8 @@ def test_nothing_after_the_site_is_run(small_subject, rows):
 
 
 @pytest.mark.parametrize(
-    ("kind", "layer", "word"), [("resid", 0, "resid_pre"), ("mlp_out", 3, "layers 0 to 2"), ("mlp_out", -1, "layers 0 to 2")]
+    ("kind", "layer", "word"),
+    [("resid", 0, "resid_pre"), ("mlp_out", 3, "layers 0 to 2"), ("mlp_out", -1, "layers 0 to 2")],
 )
 def test_a_wrong_site_says_what_there_is(small_subject, kind, layer, word):
     with pytest.raises(UserError, match=word):

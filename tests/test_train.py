@@ -200,7 +200,14 @@ torch.save(job.stack.state_dict(), out)
 
 def test_kill_nine_and_the_same_command_again(small_subject_folder, tmp_path):
     def command(name):
-        return [sys.executable, "-c", _SCRIPT, str(small_subject_folder), str(tmp_path / name), str(tmp_path / f"{name}.pt")]
+        return [
+            sys.executable,
+            "-c",
+            _SCRIPT,
+            str(small_subject_folder),
+            str(tmp_path / name),
+            str(tmp_path / f"{name}.pt"),
+        ]
 
     process = subprocess.Popen(command("killed"), stdout=subprocess.PIPE, text=True)
     for line in process.stdout:

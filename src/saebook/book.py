@@ -29,7 +29,9 @@ def build(tier: str, names: list[str] | None = None) -> int:
     """
     tiers.load(tier)
     begun = time.monotonic()
-    chosen = [runner.source(name).relative_to(paths.root() / "notebooks").with_suffix("").as_posix() for name in names or []]
+    chosen = [
+        runner.source(name).relative_to(paths.root() / "notebooks").with_suffix("").as_posix() for name in names or []
+    ]
     chosen = chosen or [n for n in runner.names() if n.replace("/", ".") in tiers.load(tier)]
     if not chosen:
         raise UserError(f"tier {tier} has no notebook to run")
@@ -64,8 +66,15 @@ def seal(name: str, tier: str) -> str:
     for cell in nbformat.read(runner.source(name), 4).cells:
         digest.update(f"{cell.cell_type}\0{cell.source}\0{cell.metadata.get('tags')}".encode())
     library = Path(__file__).parent
-    files = [*sorted(library.rglob("*.py")), library / "tiers" / f"{tier}.yml", root / "requirements.lock", root / "data" / "claims.yml"]
-    files += sorted((root / "data" / "papers").glob("*.csv")) + sorted((root / "data" / "subjects").glob("*/*.safetensors"))
+    files = [
+        *sorted(library.rglob("*.py")),
+        library / "tiers" / f"{tier}.yml",
+        root / "requirements.lock",
+        root / "data" / "claims.yml",
+    ]
+    files += sorted((root / "data" / "papers").glob("*.csv")) + sorted(
+        (root / "data" / "subjects").glob("*/*.safetensors")
+    )
     for file in files:
         digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
@@ -101,7 +110,12 @@ def stage(tier: str, records: dict[str, RunRecord | None]) -> Path:
             _without_holes(page)
         nbformat.write(page, target)
     rows = [
-        {"name": n, "status": r.status if r else "never run", "seconds": r.seconds if r else None, "error": r.error if r else None}
+        {
+            "name": n,
+            "status": r.status if r else "never run",
+            "seconds": r.seconds if r else None,
+            "error": r.error if r else None,
+        }
         for n, r in records.items()
     ]
     pages.generate(staging, tier, rows)
@@ -133,7 +147,9 @@ def render(staging: Path) -> list[str]:
         str(Path(sys.executable).with_name("jupyter-book")), "build", str(staging), "--toc", str(staging / "book" / "_toc.yml"),
         "--all", "-n", "-W", "--keep-going", "-q",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONWARNINGS": "ignore"}
+    )
     problems = []
     if done.returncode:
         log = (done.stdout + done.stderr).splitlines()
@@ -163,7 +179,9 @@ class _Loads(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = dict(attributes)
         address = given.get("src") if tag in ("script", "img", "iframe", "source", "video", "audio", "embed") else None
-        if tag == "link" and not {"canonical", "next", "prev", "search", "index", "author"} & set((given.get("rel") or "").split()):
+        if tag == "link" and not {"canonical", "next", "prev", "search", "index", "author"} & set(
+            (given.get("rel") or "").split()
+        ):
             address = given.get("href")
         if address and address.startswith(_OUTSIDE):
             self.found.append(address)

@@ -59,7 +59,9 @@ def load(prefix: str = "") -> list[Claim]:
     rows = yaml.safe_load((paths.data() / "claims.yml").read_text("utf-8"))
     for row in rows:
         if unknown := set(row) - known:
-            raise UserError(f"data/claims.yml: {row.get('id', 'a claim')} has unknown keys {', '.join(sorted(unknown))}")
+            raise UserError(
+                f"data/claims.yml: {row.get('id', 'a claim')} has unknown keys {', '.join(sorted(unknown))}"
+            )
     chosen = [Claim(**row | ({"band": tuple(row["band"])} if "band" in row else {})) for row in rows]
     return [c for c in chosen if c.id.startswith(prefix)]
 

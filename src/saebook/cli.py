@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="saebook", description="Three papers on sparse autoencoders, replicated live.")
+    parser = argparse.ArgumentParser(
+        prog="saebook", description="Three papers on sparse autoencoders, replicated live."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="execute one notebook")
@@ -50,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     doing = subject.add_subparsers(required=True, metavar="ACTION")
     train = doing.add_parser("train", help="train a model by a recipe, into data/subjects/NAME")
     train.add_argument("name")
-    train.add_argument("--set", nargs=2, action="append", default=[], metavar=("FIELD", "VALUE"), help="a field of the recipe")
+    train.add_argument(
+        "--set", nargs=2, action="append", default=[], metavar=("FIELD", "VALUE"), help="a field of the recipe"
+    )
     train.add_argument("--device", default="cpu")
     train.set_defaults(act=_subject_train)
     evidence = doing.add_parser("evidence", help="measure a subject beside baselines, into EVIDENCE.json")

@@ -96,7 +96,9 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
 
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "RECIPE.json").is_file():
-        raise UserError(f"{folder} already holds a finished subject: name another, or delete the folder to train it again")
+        raise UserError(
+            f"{folder} already holds a finished subject: name another, or delete the folder to train it again"
+        )
     text = corpus(recipe.source)
     if not (folder / "tokenizer.json").is_file():
         train_tokenizer(text.train, recipe.vocabulary, folder)
@@ -202,5 +204,3 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.processor() or platform.machine()
-
-

@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,10 +33,13 @@ def folder(tier: str) -> Path:
     return paths.data() / "results" / tier
 
 
-def write(notebook: str, budget: SimpleNamespace, subject: Subject, points: pd.DataFrame, findings: dict) -> dict:
-    """Write ``data/results/TIER/PAPER/NAME.json`` and ``.csv`` and return the result.
+def write(
+    notebook: str, budget: SimpleNamespace, subject: Subject, points: pd.DataFrame, findings: dict, figure=None
+) -> dict:  # fmt: skip
+    """Write ``data/results/TIER/PAPER/NAME.json`` (and ``.csv``, ``.png``) and return the result.
 
-    `notebook` is dotted (``gated.fig05_pareto``), `points` the plotted rows, `findings` plain numbers, lists, strings.
+    `notebook` is dotted (``gated.fig05_pareto``), `points` the plotted rows, `findings` plain numbers, lists, strings or
+    dataclasses of them, `figure` a matplotlib figure.
     """
     paper, name = notebook.split(".")
     text = corpus(budget.source)
@@ -45,12 +49,18 @@ def write(notebook: str, budget: SimpleNamespace, subject: Subject, points: pd.D
         "parameters": vars(budget),
         "findings": _plain(findings),
         "subject": {"name": subject.name, "weights_hash": subject.weights_hash},
-        "corpus": {"source": budget.source, "hash": text.hash, "differs": corpus_differences(subject.name, budget.source)},
+        "corpus": {
+            "source": budget.source,
+            "hash": text.hash,
+            "differs": corpus_differences(subject.name, budget.source),
+        },
         "library_hash": rooms_hash(),
         "commit": _commit(),
         "seconds": round(time.monotonic() - _BEGUN, 1),
         "peak_memory_mb": round(_peak_bytes() / 2**20),
-        "device": torch.cuda.get_device_name() if subject.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name()
+        if subject.device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads",
         "python": platform.python_version(),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
         "date": datetime.date.today().isoformat(),
@@ -58,6 +68,9 @@ def write(notebook: str, budget: SimpleNamespace, subject: Subject, points: pd.D
     home = folder(budget.tier) / paper
     home.mkdir(parents=True, exist_ok=True)
     _whole(home / f"{name}.csv", points.to_csv(index=False, float_format="%.6g"))
+    if figure is not None:
+        # No date or version inside, so that the same picture is the same file.
+        figure.savefig(home / f"{name}.png", dpi=110, metadata={"Software": None})
     _whole(home / f"{name}.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     return result
 
@@ -81,7 +94,8 @@ def provenance(result: dict) -> str:
         f"Tier {result['tier']} on {result['device']}: {result['seconds']:.0f} s, {result['peak_memory_mb']} MB, "
         f"{result['date']}. Subject {result['subject']['name']} ({result['subject']['weights_hash']}), corpus "
         f"{result['corpus']['hash']}, library {result['library_hash']}, commit {result['commit']}. "
-        f"Python {result['python']}, {versions}." + (f" This environment's corpus differs: {differs}." if differs else "")
+        f"Python {result['python']}, {versions}."
+        + (f" This environment's corpus differs: {differs}." if differs else "")
     )
 
 
@@ -96,6 +110,8 @@ def corpus_differences(subject: str, source: str) -> list[str]:
 
 def _plain(value):
     """JSON without NaN: a number that does not exist is null, so that a browser can read the file."""
+    if is_dataclass(value):
+        value = asdict(value)
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -62,7 +62,9 @@ def source(name: str) -> Path:
     file = paths.root() / "notebooks" / f"{name.removesuffix('.ipynb').removeprefix('notebooks/')}.ipynb"
     if not file.is_file():
         near = difflib.get_close_matches(name, names(), 1, 0.4)
-        raise UserError(f"no notebook '{name}'" + (f": did you mean {near[0]}?" if near else f": there are {', '.join(names())}"))
+        raise UserError(
+            f"no notebook '{name}'" + (f": did you mean {near[0]}?" if near else f": there are {', '.join(names())}")
+        )
     return file
 
 
@@ -133,7 +135,11 @@ def _scalar(value: object, kind: str, wrong: UserError) -> object:
         raise wrong
     if isinstance(value, str):
         try:
-            value = {"true": True, "false": False}.get(value.strip().lower(), None) if kind == "bool" else ast.literal_eval(value.strip())
+            value = (
+                {"true": True, "false": False}.get(value.strip().lower())
+                if kind == "bool"
+                else ast.literal_eval(value.strip())
+            )
         except (ValueError, SyntaxError):
             raise wrong from None
     if kind == "bool" and isinstance(value, bool):
@@ -146,9 +152,14 @@ def _scalar(value: object, kind: str, wrong: UserError) -> object:
 
 
 def _example(kind: str) -> str:
-    return {"int": "3", "float": "0.5", "str": "text", "bool": "true", "list[int]": "0,1,2", "list[float]": "0.5,2"}.get(
-        kind, "a literal"
-    )
+    return {
+        "int": "3",
+        "float": "0.5",
+        "str": "text",
+        "bool": "true",
+        "list[int]": "0,1,2",
+        "list[float]": "0.5,2",
+    }.get(kind, "a literal")
 
 
 def read_parameters_file(file: Path) -> dict:

@@ -67,7 +67,11 @@ def l0_at(l0: Sequence[float], quality: Sequence[float], wanted: Sequence[float]
 
 
 def l0_ratio(
-    l0_a: Sequence[float], quality_a: Sequence[float], l0_b: Sequence[float], quality_b: Sequence[float], points: int = 20
+    l0_a: Sequence[float],
+    quality_a: Sequence[float],
+    l0_b: Sequence[float],
+    quality_b: Sequence[float],
+    points: int = 20,
 ) -> float:
     """L0 of a over L0 of b at equal quality: the geometric mean over `points` levels, evenly spaced over the overlap.
 

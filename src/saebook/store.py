@@ -92,7 +92,9 @@ class Store:
         try:
             return json.loads((folder / _CFG).read_text("utf-8")), load_file(folder / _WEIGHTS)
         except (OSError, ValueError, SafetensorError) as error:
-            raise UserError(f"run {folder} is damaged ({type(error).__name__}): delete that folder, it will be trained again") from None
+            raise UserError(
+                f"run {folder} is damaged ({type(error).__name__}): delete that folder, it will be trained again"
+            ) from None
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -114,5 +116,7 @@ def _room_on_disk(aside: Path) -> Iterator[None]:
         shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink(missing_ok=True)
         full = getattr(error, "errno", None) == 28 or "No space left" in str(error)
         if full:
-            raise UserError(f"the disk that holds {aside.parent} is full: free some space and run the command again") from None
+            raise UserError(
+                f"the disk that holds {aside.parent} is full: free some space and run the command again"
+            ) from None
         raise

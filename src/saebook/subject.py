@@ -73,7 +73,9 @@ class Subject:
         Raises `UserError` when there is no such model, its files are damaged, or the hub is out of reach.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        folder = next((f for f in (paths.data() / "subjects" / name, Path(name)) if (f / "config.json").is_file()), None)
+        folder = next(
+            (f for f in (paths.data() / "subjects" / name, Path(name)) if (f / "config.json").is_file()), None
+        )
         # transformers 5 loads a checkpoint in its stored dtype unless told; its loading bars would fill a page.
         with _quiet():
             bridge = _boot(name, folder, device, dtype)

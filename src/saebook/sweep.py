@@ -79,7 +79,10 @@ def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store
     for method, member, key in missing:
         groups.setdefault(method, []).append((member, key))
     jobs = [
-        Job(build(m.architecture, site.d_in, m.d_sae, tuple(member for member, _ in group), device=subject.device), m.training)
+        Job(
+            build(m.architecture, site.d_in, m.d_sae, tuple(member for member, _ in group), device=subject.device),
+            m.training,
+        )
         for m, group in groups.items()
     ]
     # Keyed by what is trained together: members are independent, but a checkpoint holds this very set.
@@ -109,9 +112,16 @@ def _key(subject: Subject, site: Site, method: Method, member: Member, data: Dat
     alone = asdict(replace(method, sparsities=(member.sparsity,)))
     return key_of(
         {
-            "subject": subject.weights_hash, "tokenizer": tokenizer_hash(subject.tokenizer), "site": site.hook_name,
-            "corpus": corpus(data.source).hash, "data": asdict(data), "method": alone, "seed": member.seed,
-            "rooms": rooms_hash(), "torch": torch.__version__.split("+")[0], "device": subject.device.type,
+            "subject": subject.weights_hash,
+            "tokenizer": tokenizer_hash(subject.tokenizer),
+            "site": site.hook_name,
+            "corpus": corpus(data.source).hash,
+            "data": asdict(data),
+            "method": alone,
+            "seed": member.seed,
+            "rooms": rooms_hash(),
+            "torch": torch.__version__.split("+")[0],
+            "device": subject.device.type,
         }  # fmt: skip
     )
 

@@ -67,13 +67,22 @@ class Stream:
     """Batches [B, D] of a subject's activations at a site, scaled so that E||x||^2 = D, in an order fixed by `seed`."""
 
     def __init__(
-        self, subject: Subject, site: Site, rows: np.ndarray, batch: int, seed: int = 0, skip: int = 0, block: int = 1024
+        self,
+        subject: Subject,
+        site: Site,
+        rows: np.ndarray,
+        batch: int,
+        seed: int = 0,
+        skip: int = 0,
+        block: int = 1024,
     ):
         self.subject, self.site, self.rows, self.batch = subject, site, rows, batch
         self.seed, self.skip, self.block = seed, skip, min(block, len(rows))
         self.per_block = self.block * (rows.shape[1] - skip) // batch
         if self.per_block < 1:
-            raise UserError(f"{self.block} rows of text do not fill one batch of {batch}: give more text or a smaller batch")
+            raise UserError(
+                f"{self.block} rows of text do not fill one batch of {batch}: give more text or a smaller batch"
+            )
         self._first = self._activations(0)
         self.scale = float((self.site.d_in / self._first.square().sum(1).mean()).sqrt())
 
@@ -95,7 +104,9 @@ class Stream:
         order = np.random.default_rng([self.seed, block // per_pass]).permutation(len(self.rows))
         chosen = np.sort(order[block % per_pass * self.block :][: self.block])
         tokens = torch.from_numpy(self.rows[chosen].astype(np.int64))
-        parts = [self.subject.activations(t, self.site)[:, self.skip :].flatten(0, 1) for t in tokens.split(_SUBJECT_ROWS)]
+        parts = [
+            self.subject.activations(t, self.site)[:, self.skip :].flatten(0, 1) for t in tokens.split(_SUBJECT_ROWS)
+        ]
         mix = np.random.default_rng([self.seed, block, 1]).permutation(sum(map(len, parts)))
         return torch.cat(parts)[torch.from_numpy(mix).to(parts[0].device)].clone()
 
@@ -203,7 +214,9 @@ def _summary(jobs: list[Job]) -> str:
     for job in jobs:
         last = job.history[-1]
         if not all(map(math.isfinite, last["loss"])):
-            raise UserError(f"the loss of {type(job.stack).__name__} is not finite at step {last['step']}: lower its lr")
+            raise UserError(
+                f"the loss of {type(job.stack).__name__} is not finite at step {last['step']}: lower its lr"
+            )
         mean_loss = sum(last["loss"]) / len(last["loss"])
         parts.append(f"{type(job.stack).__name__} loss {mean_loss:.3g} L0 {sum(last['l0']) / len(last['l0']):.1f}")
     return ", ".join(parts)

@@ -27,9 +27,7 @@ def tune(notebook: str, tier: str, rates: tuple[float, ...] = RATES, seeds: tupl
     site = subject.site(budget.site, budget.layer)
     found = []
     for rate in rates:
-        methods = [
-            replace(m, training=replace(m.training, lr=rate)) for m in chapters.gated_against_baseline(budget)
-        ]
+        methods = [replace(m, training=replace(m.training, lr=rate)) for m in chapters.gated_against_baseline(budget)]
         found.append(sweep(subject, site, methods, list(seeds), chapters.data(budget)).assign(lr=rate))
     table = pd.concat(found, ignore_index=True)
     scored = scores(table)
@@ -53,4 +51,3 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
 def chosen(scored: pd.DataFrame) -> dict[str, float]:
     """The winning rate of each method."""
     return {method: float(g.loc[g.l0_ratio.idxmin(), "lr"]) for method, g in scored.groupby("method")}
-

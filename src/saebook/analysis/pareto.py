@@ -15,9 +15,7 @@ from saebook.stats import Interval, l0_ratio, t_interval
 
 def ratio_per_seed(table: pd.DataFrame, method: str, baseline: str) -> list[float]:
     """L0 of `method` over L0 of `baseline` at equal loss recovered, one value per seed, each seed's fronts compared."""
-    return [
-        ratio(group[group.method == method], group[group.method == baseline]) for _, group in table.groupby("seed")
-    ]
+    return [ratio(group[group.method == method], group[group.method == baseline]) for _, group in table.groupby("seed")]
 
 
 def ratio_between_seeds(table: pd.DataFrame, method: str) -> list[float]:
@@ -34,9 +32,16 @@ def ratio_between_seeds(table: pd.DataFrame, method: str) -> list[float]:
 
 def published_ratios(paper: pd.DataFrame) -> pd.DataFrame:
     """The ratio from the paper's own rows, one line per model, site and layer; rows with an impossible L0 left out."""
-    usable = paper[paper.L0 > 0].rename(columns={"L0": "l0", "pct_CE_recovered": "loss_recovered", "sae_type": "method"})
+    usable = paper[paper.L0 > 0].rename(
+        columns={"L0": "l0", "pct_CE_recovered": "loss_recovered", "sae_type": "method"}
+    )
     rows = [
-        {"model": model, "site": site, "layer": layer, "ratio": ratio(g[g.method == "gated"], g[g.method == "baseline"])}
+        {
+            "model": model,
+            "site": site,
+            "layer": layer,
+            "ratio": ratio(g[g.method == "gated"], g[g.method == "baseline"]),
+        }
         for (model, site, layer), g in usable.groupby(["model", "site", "layer"])
     ]
     return pd.DataFrame(rows)

@@ -58,7 +58,12 @@ class Stack(nn.Module):
     inner_biases: ClassVar[tuple[str, ...]]  # those of `per_latent` that are measured in units of activations
 
     def __init__(
-        self, d_in: int, d_sae: int, members: tuple[Member, ...], device: str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        d_in: int,
+        d_sae: int,
+        members: tuple[Member, ...],
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ):
         super().__init__()
         if not members or d_sae < 1:
@@ -139,8 +144,8 @@ class Stack(nn.Module):
     def resample(self, member: int, latents: Tensor, inputs: Tensor) -> None:
         """Point dead `latents` [n] of one member at `inputs` [n, D] (Gated paper, appendix D, after Bricken et al.).
 
-        Decoder row: the input, at unit norm. Encoder column: the same direction at 0.2 times the mean norm of the
-        other columns. Everything per latent: zero.
+        Decoder row: the input less `b_dec`, which is what latents add up to, at unit norm. Encoder column: the same
+        direction at 0.2 times the mean norm of the other columns. Everything per latent: zero.
         """
         towards = inputs - self.b_dec[member]
         towards = towards / towards.norm(dim=1, keepdim=True).clamp_min(1e-8)
@@ -193,7 +198,9 @@ class Stack(nn.Module):
         single = cls(cfg["d_in"], cfg["d_sae"], (member,), dtype=tensors["W_enc"].dtype)
         for name in ("W_enc", "W_dec", "b_dec", *cls.per_latent):
             if tensors[name].shape != getattr(single, name).shape[1:]:
-                raise UserError(f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(getattr(single, name).shape[1:])}")
+                raise UserError(
+                    f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(getattr(single, name).shape[1:])}"
+                )
             getattr(single, name).data[0] = tensors[name]
         return single
 

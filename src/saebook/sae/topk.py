@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from saebook.errors import UserError
 from saebook.sae.base import Losses, Member, Stack
 
+_TINY = 1e-12  # the spread of one token's error around its own mean is zero
+
 
 class TopK(Stack):
     """f(x) = ReLU(TopK(W_enc (x - b_dec) + b_enc)), k of each member being its `sparsity`.
@@ -77,7 +79,7 @@ class TopK(Stack):
         masked = pre.masked_fill(~dead[:, None], float("-inf"))
         weak = torch.stack([_keep(p, self.k_aux) for p in masked])
         target = -error.detach()
-        spread = (target - target.mean(1, keepdim=True)).square().sum((1, 2))
+        spread = (target - target.mean(1, keepdim=True)).square().sum((1, 2)).clamp_min(_TINY)
         missed = (torch.bmm(weak, self.W_dec) - target).square().sum((1, 2)) / spread
         terms["auxiliary"] = self.aux_weight * torch.where(dead.any(1), missed, torch.zeros_like(missed))
         active = f > 0
@@ -104,7 +106,7 @@ class TopK(Stack):
         if dead is not None and (dead.is_cuda or bool(dead.any())):
             weak, rows = pre.masked_fill_(~dead, float("-inf")).topk(self.k_aux, sorted=False)
             weak = weak.relu_()
-            spread = (error - error.mean(0)).square().sum()
+            spread = (error - error.mean(0)).square().sum().clamp_min(_TINY)
             missed = _bag(rows, W_dec, weak).add_(error)  # its target is x - xhat, the negative of `error`
             weight = self.aux_weight * dead.any().to(x.dtype) / spread
             terms["auxiliary"] = weight * missed.square().sum()

@@ -122,11 +122,15 @@ def _hub(name: str, split: str, column: str) -> Iterator[Document]:
         rows = datasets.load_dataset(path, config, split=split, streaming=True)
         for number, row in enumerate(islice(rows, HUB_DOCUMENTS)):
             if column not in row:
-                raise UserError(f"data set {name} has no column '{column}': it has {', '.join(row)}; name one with #COLUMN")
+                raise UserError(
+                    f"data set {name} has no column '{column}': it has {', '.join(row)}; name one with #COLUMN"
+                )
             yield Document(f"{name}/{split}/{number}", row[column].strip())
     except (OSError, ValueError, ConnectionError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"data set {name} cannot be read ({first}): check its name, or use environment offline") from None
+        raise UserError(
+            f"data set {name} cannot be read ({first}): check its name, or use environment offline"
+        ) from None
 
 
 def _save(made: Corpus, file: Path) -> None:

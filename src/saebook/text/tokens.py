@@ -61,9 +61,9 @@ def tokens(source: str, tokenizer, split: str, context: int) -> np.ndarray:
     """
     text = corpus(source)
     documents = {"train": text.train, "held_out": text.held_out}[split]
-    name = hashlib.sha256(
-        "\0".join([text.hash, tokenizer_hash(tokenizer), split, str(context)]).encode()
-    ).hexdigest()[:20]
+    name = hashlib.sha256("\0".join([text.hash, tokenizer_hash(tokenizer), split, str(context)]).encode()).hexdigest()[
+        :20
+    ]
     file = paths.cache() / "tokens" / f"{name}.npy"
     if not file.is_file():
         rows = pack(documents, tokenizer, context)

@@ -47,7 +47,7 @@ def resolve(notebook: str, tier: str, **asked) -> SimpleNamespace:
     entry = dict(entries[notebook])
     budget = dict(entries[entry.pop("like")]) | entry if "like" in entry else entry
     for name, value in asked.items():
-        if UNSET == value:
+        if value == UNSET:
             continue
         if name not in budget:
             raise UserError(f"{notebook} has no budget entry '{name}' at tier {tier}")

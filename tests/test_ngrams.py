@@ -1,0 +1,81 @@
+"""Kneser-Ney by arrays equals Kneser-Ney by dictionaries, and its probabilities are probabilities."""
+
+import math
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from saebook import ngrams
+
+V = 7
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(0)
+    table = rng.dirichlet(np.full(V, 0.4), (V, V))
+
+    def row(length=12):
+        found = list(rng.integers(0, V, 2))
+        while len(found) < length:
+            found.append(rng.choice(V, p=table[found[-2], found[-1]]))
+        return found
+
+    return np.array([row() for _ in range(40)], np.uint16), np.array([row() for _ in range(9)], np.uint16)
+
+
+def dictionary_twin(train, order):
+    """P(token | context) by counting in dictionaries, written from the formula."""
+    occurrences = {n: Counter() for n in range(1, order + 1)}
+    for row in train.tolist():
+        for n in occurrences:
+            for i in range(len(row) - n + 1):
+                occurrences[n][tuple(row[i : i + n])] += 1
+    counts = {order: dict(occurrences[order])}
+    for n in range(1, order):
+        before = defaultdict(set)
+        for gram in occurrences[n + 1]:
+            before[gram[1:]].add(gram[0])
+        counts[n] = {gram: len(before[gram]) for gram in occurrences[n]}
+
+    def discount(n):
+        one = sum(c == 1 for c in counts[n].values())
+        two = sum(c == 2 for c in counts[n].values())
+        return one / (one + 2 * two) if one else 0.5
+
+    def probability(token, context):
+        p = 1 / V
+        for n in range(1, min(order, len(context) + 1) + 1):
+            inner = tuple(context[len(context) - n + 1 :])
+            following = {g: c for g, c in counts[n].items() if g[:-1] == inner}
+            total = sum(following.values())
+            if total:
+                d = discount(n)
+                kinds = sum(c > 0 for c in following.values())
+                p = (max(following.get((*inner, token), 0) - d, 0) + d * kinds * p) / total
+        return p
+
+    return probability
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_arrays_equal_dictionaries(rows, order):
+    train, held_out = rows
+    probability = dictionary_twin(train, order)
+    expected = [[probability(row[i], row[:i]) for i in range(1, len(row))] for row in held_out.tolist()]
+    assert np.allclose(ngrams._probabilities(train, held_out, V, order), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("order", [2, 5])
+def test_probabilities_sum_to_one(rows, order):
+    train, held_out = rows
+    context = np.repeat(held_out[:3, :6], V, 0)
+    every = np.concatenate([context, np.tile(np.arange(V, dtype=np.uint16), 3)[:, None]], 1)
+    last = ngrams._probabilities(train, every, V, order)[:, -1].reshape(3, V)
+    assert np.allclose(last.sum(1), 1.0, rtol=1e-9)
+
+
+def test_longer_contexts_help_where_the_text_has_them(rows):
+    found = ngrams.baselines(*rows, V)
+    assert found["fivegram"] < found["bigram"] < found["unigram"] < math.log(V) + 0.1

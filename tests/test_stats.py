@@ -1,0 +1,80 @@
+"""Intervals cover what they promise; comparisons at equal quality read known factors."""
+
+import math
+
+import numpy as np
+import pytest
+
+from saebook.analysis import pareto
+from saebook.stats import Interval, bootstrap_interval, l0_at, l0_ratio, pareto_front, t_interval
+
+
+def test_the_t_interval_covers_at_its_level():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        found = t_interval(rng.normal(1.0, 2.0, 3))
+        covered += found.low <= 1.0 <= found.high
+    assert covered / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_value_says_nothing_and_none_even_less():
+    assert t_interval([2.0]) == Interval(2.0, -math.inf, math.inf, 1)
+    assert math.isnan(t_interval([]).mean)
+    assert bootstrap_interval([2.0]).high == math.inf
+
+
+def test_the_bootstrap_covers_a_skewed_mean():
+    rng = np.random.default_rng(1)
+    covered = sum(
+        found.low <= 1.0 <= found.high
+        for found in (bootstrap_interval(rng.exponential(1.0, 60), resamples=400) for _ in range(150))
+    )
+    assert 0.88 <= covered / 150 <= 0.99
+
+
+def test_the_front_keeps_what_nothing_beats():
+    l0, quality = [10, 20, 20, 30, 40], [0.5, 0.7, 0.6, 0.65, 0.9]
+    assert pareto_front(l0, quality).tolist() == [True, True, False, False, True]
+
+
+def curve(factor, qualities):
+    """A front on which quality q needs factor * exp(5 q) features: straight in the interpolation's own coordinates."""
+    q = np.asarray(qualities)
+    return factor * np.exp(5 * q), q
+
+
+def test_l0_at_reads_a_known_curve_and_never_extrapolates():
+    l0, q = curve(3.0, [0.2, 0.5, 0.9])
+    assert l0_at(l0, q, [0.35, 0.7]) == pytest.approx(3.0 * np.exp([1.75, 3.5]))
+    assert np.isnan(l0_at(l0, q, [0.1, 0.95])).all()
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_the_ratio_reads_a_known_factor(factor):
+    a, b = curve(factor, [0.3, 0.5, 0.8, 0.95]), curve(1.0, [0.2, 0.6, 0.9])
+    assert l0_ratio(*a, *b) == pytest.approx(factor)
+    assert l0_ratio(*b, *a) == pytest.approx(1 / factor)
+
+
+def test_no_overlap_no_ratio():
+    a, b = curve(1.0, [0.1, 0.2]), curve(1.0, [0.5, 0.9])
+    assert math.isnan(l0_ratio(*a, *b))
+    assert math.isnan(l0_ratio([5.0], [0.5], *b))
+    assert math.isnan(l0_ratio([0.0, -3.0], [0.1, 0.9], *b))
+
+
+def test_log_intervals_are_symmetric_in_ratios():
+    found = pareto.log_interval([0.5, 0.4, 0.625])
+    assert found.mean == pytest.approx(0.5)
+    assert found.high / found.mean == pytest.approx(found.mean / found.low)
+    assert pareto.log_interval([float("nan"), 0.5]).n == 1
+    assert pareto.log_interval([]).n == 0
+
+
+def test_the_papers_rows_give_the_ratio_its_abstract_speaks_of():
+    from saebook import results
+
+    found = pareto.published_ratios(results.published("gated_tables_1_to_8"))
+    assert len(found) == 27 and found.ratio.notna().sum() >= 20
+    assert 0.2 < found.ratio.median() < 0.6
