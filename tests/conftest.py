@@ -48,6 +48,18 @@ def small_documents() -> list[Document]:
 
 
 @pytest.fixture(scope="session")
+def text_folder(tmp_path_factory):
+    """A folder of 200 texts, none like another, so that the fixed share by path holds some out."""
+    folder = tmp_path_factory.mktemp("texts")
+    generator = torch.Generator().manual_seed(1)
+    syllables = ["ka", "lo", "mi", "ru", "se", "ta", "no", "ve", "du", "pi"]
+    for number in range(200):
+        picks = torch.randint(10, (120, 3), generator=generator).tolist()
+        (folder / f"{number}.txt").write_text(" ".join("".join(syllables[i] for i in word) for word in picks))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def small_subject_folder(tmp_path_factory, small_documents):
     """A random GPT-2 of 3 layers, d_model 32, vocabulary 300, context 32, as a Hugging Face folder."""
     from transformers import GPT2Config, GPT2LMHeadModel

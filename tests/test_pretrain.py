@@ -31,15 +31,10 @@ def test_a_longer_run_begins_as_a_shorter_one():
 
 
 @pytest.fixture
-def recipe(tmp_path, monkeypatch, small_documents):
+def recipe(tmp_path, monkeypatch, text_folder):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    for number in range(200):
-        words = small_documents[number % 40].text.split()
-        (folder / f"{number}.txt").write_text(" ".join(f"{w}{number}" for w in words))
     return Recipe(
-        source=f"folder:{folder}", vocabulary=300, context=16, d_model=16, layers=1, heads=2, tokens=8 * 16 * 12,
+        source=f"folder:{text_folder}", vocabulary=300, context=16, d_model=16, layers=1, heads=2, tokens=8 * 16 * 12,
         rows_per_step=8, warmup_steps=2,
     )  # fmt: skip
 

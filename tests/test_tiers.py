@@ -39,7 +39,7 @@ def test_what_cannot_be_used_is_refused(asked, word):
 def test_unknown_tiers_and_notebooks():
     with pytest.raises(UserError, match="tier 'huge'"):
         tiers.resolve(NOTEBOOK, "huge")
-    with pytest.raises(UserError, match="no budget for gated.fig99"):
+    with pytest.raises(UserError, match=r"no budget for gated\.fig99"):
         tiers.resolve("gated.fig99", "cpu")
 
 

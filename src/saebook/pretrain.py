@@ -130,7 +130,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
             optimiser.load_state_dict(kept)
         first, curve, spent = state["step"], state["curve"], state["seconds"]
 
-    begun, running = time.monotonic() - spent, torch.zeros((), device=device)
+    begun, running, curve_from = time.monotonic() - spent, torch.zeros((), device=device), first
     bar = tqdm(range(first, recipe.steps()), initial=first, total=recipe.steps(), unit="step", mininterval=5)
     for step in bar:
         for optimiser, peak in zip(optimisers, peaks, strict=True):
@@ -148,8 +148,9 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
         done = step + 1
         if done % checkpoint_every == 0 or done == recipe.steps():
             held = evaluate(model, held_out[:128])
-            curve.append([done * recipe.rows_per_step * recipe.context, float(running) / checkpoint_every, held])
+            curve.append([done * recipe.rows_per_step * recipe.context, float(running) / (done - curve_from), held])
             running.zero_()
+            curve_from = done
             bar.set_postfix_str(f"loss {curve[-1][1]:.3f}, held-out {held:.3f}")
             aside = checkpoint.with_suffix(".aside")
             torch.save(

@@ -122,7 +122,7 @@ def _key(subject: Subject, site: Site, method: Method, member: Member, data: Dat
             "rooms": rooms_hash(),
             "torch": torch.__version__.split("+")[0],
             "device": subject.device.type,
-        }  # fmt: skip
+        }
     )
 
 
