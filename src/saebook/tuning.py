@@ -16,7 +16,7 @@ from saebook.analysis.pareto import ratio
 from saebook.subject import Subject
 from saebook.sweep import sweep
 
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 8e-2)
 SEEDS = (101, 102)
 
 
