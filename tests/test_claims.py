@@ -10,9 +10,9 @@ from saebook.claims import Claim, Verdict, verdict
 from saebook.errors import UserError
 from saebook.stats import Interval, t_interval
 
-FEWER = Claim("a", "p", "w", "c", "direction", "x", "s", null_value=1.0, smallest_effect=0.05, side="below")
-MORE = Claim("a", "p", "w", "c", "direction", "x", "s", null_value=0.0, smallest_effect=0.1, side="above")
-HALF = Claim("a", "p", "w", "c", "value", "x", "s", paper_value=0.5, band=(0.35, 0.65))
+FEWER = Claim("a", "p", "w", "c", "direction", "x", "q", "s", null_value=1.0, smallest_effect=0.05, side="below")
+MORE = Claim("a", "p", "w", "c", "direction", "x", "q", "s", null_value=0.0, smallest_effect=0.1, side="above")
+HALF = Claim("a", "p", "w", "c", "value", "x", "q", "s", paper_value=0.5, band=(0.35, 0.65))
 
 
 def at(low, high, n=3):

@@ -74,7 +74,7 @@ def verdicts(prefix: str, live: dict[str, Interval], budget: SimpleNamespace) ->
         verdict = claims.NOT_JUDGED if budget.tier == "smoke" else claims.verdict(claim, interval).value
         rows.append(
             {
-                "id": claim.id, "claim": claim.claim, "paper": claim.expected, "ours": interval.mean,
+                "id": claim.id, "claim": claim.claim, "quantity": claim.quantity, "paper": claim.expected, "ours": interval.mean,
                 "low": interval.low, "high": interval.high, "verdict": verdict,
             }
         )  # fmt: skip
@@ -84,7 +84,7 @@ def verdicts(prefix: str, live: dict[str, Interval], budget: SimpleNamespace) ->
 def verdict_table(rows: list[dict]) -> pd.DataFrame:
     """The verdicts as a reader sees them."""
     shown = [
-        {"claim": r["claim"], "paper": r["paper"], "ours": f"{r['ours']:.2f}", "interval": f"{r['low']:.2f} to {r['high']:.2f}",
+        {"claim": r["claim"], "quantity": r["quantity"], "paper": r["paper"], "ours": f"{r['ours']:.2f}", "interval": f"{r['low']:.2f} to {r['high']:.2f}",
          "verdict": r["verdict"]}
         for r in rows
     ]  # fmt: skip

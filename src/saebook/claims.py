@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of ``data/claims.yml``.
+    """One row of ``data/claims.yml``; `quantity` says in words what the number `live` is.
 
     kind ``direction``: the live value lies on `side` (below or above) of `null_value`; `smallest_effect` is the distance that
     would matter. kind ``value``: it lies inside `band`; `null_value` (optional) is what no effect would be.
@@ -34,6 +34,7 @@ class Claim:
     claim: str
     kind: str
     live: str
+    quantity: str
     source: str
     paper_value: float | None = None
     band: tuple[float, float] | None = None

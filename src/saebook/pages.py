@@ -32,13 +32,12 @@ def verdicts() -> str:
             result = json.loads(file.read_text("utf-8"))
             page = f"../notebooks/{result['notebook'].replace('.', '/')}.ipynb"
             for row in result["findings"].get("verdicts", []):
-                rows.append(
-                    [row["claim"], row["paper"], f"{_number(row['ours'])} ({_number(row['low'])} to {_number(row['high'])})",
-                     f"**{row['verdict']}**", f"[{tier}, {result['date']}]({page})"]
-                )  # fmt: skip
+                live = f"{_number(row['ours'])} ({_number(row['low'])} to {_number(row['high'])})"
+                where = f"[{tier}, {result['date']}]({page})"
+                rows.append([row["claim"], row["quantity"], row["paper"], live, f"**{row['verdict']}**", where])
     if not rows:
         return "No claim has been judged yet: the tiers that judge have not been run in this copy.\n"
-    return _table(["claim", "paper", "here (95 % interval over seeds)", "verdict", "tier and page"], rows)
+    return _table(["claim", "quantity", "paper", "here (95 % interval over seeds)", "verdict", "tier and page"], rows)
 
 
 def subject(folder: Path) -> str:

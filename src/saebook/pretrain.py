@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from saebook.errors import UserError
+from saebook.progress import bar
 from saebook.text.sources import corpus
 from saebook.text.tokens import tokenizer_hash, tokens, train_tokenizer
 
@@ -131,8 +131,8 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
         first, curve, spent = state["step"], state["curve"], state["seconds"]
 
     begun, running, curve_from = time.monotonic() - spent, torch.zeros((), device=device), first
-    bar = tqdm(range(first, recipe.steps()), initial=first, total=recipe.steps(), unit="step", mininterval=5)
-    for step in bar:
+    progress = bar(recipe.steps(), "pretraining", "step", initial=first)
+    for step in range(first, recipe.steps()):
         for optimiser, peak in zip(optimisers, peaks, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = peak * recipe.rate(step)
@@ -146,12 +146,13 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         done = step + 1
+        progress.update()
         if done % checkpoint_every == 0 or done == recipe.steps():
             held = evaluate(model, held_out[:128])
             curve.append([done * recipe.rows_per_step * recipe.context, float(running) / (done - curve_from), held])
             running.zero_()
             curve_from = done
-            bar.set_postfix_str(f"loss {curve[-1][1]:.3f}, held-out {held:.3f}")
+            progress.set_postfix_str(f"loss {curve[-1][1]:.3f}, held-out {held:.3f}")
             aside = checkpoint.with_suffix(".aside")
             torch.save(
                 {
@@ -162,6 +163,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
             )  # fmt: skip
             aside.replace(checkpoint)
 
+    progress.close()
     seconds = time.monotonic() - begun
     model.save_pretrained(folder, max_shard_size="15MB")
     (folder / "manifest.tsv").write_text("".join(f"{p}\t{h}\n" for p, h in text.manifest.items()))

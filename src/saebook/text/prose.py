@@ -13,11 +13,14 @@ import importlib.metadata as metadata
 import os
 import re
 import zlib
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from saebook.progress import bar
 
 PACKAGES = (
     "torch", "transformers", "sympy", "scipy", "pandas", "scikit-learn", "numpy", "matplotlib", "networkx",
@@ -122,11 +125,12 @@ def installed_files(packages: tuple[str, ...] = PACKAGES) -> tuple[list[tuple[st
 def read_documents(files: list[tuple[str, str]], workers: int | None = None) -> list[Document]:
     """Prose of `files` in their order. Each paragraph is kept where it is met first, compared by its letters only."""
     workers = workers or os.cpu_count() or 1
-    if workers > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            read = list(pool.map(_read, files, chunksize=64))
-    else:
-        read = list(map(_read, files))
+    with bar(len(files), "reading the corpus", "file") as progress:
+        if workers > 1:
+            with ProcessPoolExecutor(workers) as pool:
+                read = list(_counted(pool.map(_read, files, chunksize=64), progress))
+        else:
+            read = list(_counted(map(_read, files), progress))
     seen: set[bytes] = set()
     documents = []
     for path, found in read:
@@ -139,6 +143,12 @@ def read_documents(files: list[tuple[str, str]], workers: int | None = None) -> 
         if kept:
             documents.append(Document(path, "\n\n".join(kept)))
     return documents
+
+
+def _counted(items: Iterable, progress) -> Iterator:
+    for item in items:
+        progress.update()
+        yield item
 
 
 def held_out(path: str) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from saebook import paths
 from saebook.errors import UserError
+from saebook.progress import bar
 from saebook.text.prose import Document
 from saebook.text.sources import corpus
 
@@ -46,10 +47,12 @@ def pack(documents: Sequence[Document], tokenizer, context: int) -> np.ndarray:
     if end is None:
         raise UserError("the subject's tokenizer has no end-of-text token: documents cannot be told apart")
     stream = []
-    for first in range(0, len(documents), _CHUNK):
-        texts = [d.text for d in documents[first : first + _CHUNK]]
-        for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
-            stream.append(np.array([*ids, end], kind))
+    with bar(len(documents), "tokenising", "document") as progress:
+        for first in range(0, len(documents), _CHUNK):
+            texts = [d.text for d in documents[first : first + _CHUNK]]
+            for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
+                stream.append(np.array([*ids, end], kind))
+            progress.update(len(texts))
     flat = np.concatenate(stream) if stream else np.empty(0, kind)
     return flat[: len(flat) // context * context].reshape(-1, context)
 
