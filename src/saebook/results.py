@@ -56,8 +56,6 @@ def write(
         },
         "library_hash": rooms_hash(),
         "commit": _commit(),
-        "seconds": round(time.monotonic() - _BEGUN, 1),
-        "peak_memory_mb": round(_peak_bytes() / 2**20),
         "device": torch.cuda.get_device_name()
         if subject.device.type == "cuda"
         else f"CPU, {torch.get_num_threads()} threads",
@@ -65,6 +63,7 @@ def write(
         "versions": {package: metadata.version(package) for package in _PACKAGES},
         "date": datetime.date.today().isoformat(),
     }
+    result |= _cost(result, points.attrs.get("trained", 0))
     home = folder(budget.tier) / paper
     home.mkdir(parents=True, exist_ok=True)
     _whole(home / f"{name}.csv", points.to_csv(index=False, float_format="%.6g"))
@@ -73,6 +72,16 @@ def write(
         figure.savefig(home / f"{name}.png", dpi=110, metadata={"Software": None})
     _whole(home / f"{name}.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     return result
+
+
+def _cost(result: dict, trained: int) -> dict:
+    """What the result cost. A page made from stored runs keeps the cost of the run that trained them."""
+    before = read(result["notebook"], result["tier"])
+    same = before and all(before[k] == result[k] for k in ("parameters", "library_hash", "subject"))
+    if not trained and same:
+        return {k: before[k] for k in ("seconds", "peak_memory_mb", "trained_runs") if k in before}
+    seconds, peak = round(time.monotonic() - _BEGUN, 1), round(_peak_bytes() / 2**20)
+    return {"seconds": seconds, "peak_memory_mb": peak, "trained_runs": trained}
 
 
 def read(notebook: str, tier: str) -> dict | None:
@@ -92,6 +101,7 @@ def provenance(result: dict) -> str:
     differs = "; ".join(result["corpus"]["differs"])
     return (
         f"Tier {result['tier']} on {result['device']}: {result['seconds']:.0f} s, {result['peak_memory_mb']} MB, "
+        f"{result.get('trained_runs', 'all')} SAEs trained, "
         f"{result['date']}. Subject {result['subject']['name']} ({result['subject']['weights_hash']}), corpus "
         f"{result['corpus']['hash']}, library {result['library_hash']}, commit {result['commit']}. "
         f"Python {result['python']}, {versions}."

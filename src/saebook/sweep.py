@@ -51,6 +51,8 @@ def sweep(
 ) -> pd.DataFrame:
     """Train what the store lacks and return one row per run: method, d_sae, sparsity, seed, key and all metrics.
 
+    `attrs["trained"]` of the table says how many of the runs were not in the store.
+
     Every run of the call sees the same activations in the same order; the subject runs once per batch for all.
     """
     store = store or Store()
@@ -67,7 +69,9 @@ def sweep(
         missing = [entry for entry in wanted if not store.has(entry[2])]
         if missing:
             _train(subject, site, missing, data, store)
-    return pd.DataFrame([_row(method, member, key, store) for method, member, key in wanted])
+    table = pd.DataFrame([_row(method, member, key, store) for method, member, key in wanted])
+    table.attrs["trained"] = len(missing)
+    return table
 
 
 def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store) -> None:
