@@ -43,9 +43,9 @@ def points(line) -> list[tuple[float, float]]:
 
 
 def lines(axes, colour: str) -> list[list[tuple[float, float]]]:
-    """Connected lines of one colour that hold points; the caps of error bars have no line."""
+    """Connected lines of one colour; an error bar counts as a line of one point, and its caps have no line."""
     found = [line for line in axes.lines if line.get_color() == colour and line.get_linestyle() == "-"]
-    return [points(line) for line in found if len(line.get_xdata())]
+    return [points(line) for line in found if len(line.get_xdata()) > 1]
 
 
 def test_the_left_panel_has_a_dot_per_sae_and_a_line_through_the_means(paper):
