@@ -16,65 +16,59 @@ LABELS = {"relu": "baseline (ReLU + L1)", "baseline": "baseline (ReLU + L1)", "g
 def style() -> None:
     """The style of every figure: white ground (legible on a dark page too), light grid, type that a phone can show."""
     sns.set_theme(
-        context="notebook", style="whitegrid", rc={"figure.dpi": 130, "savefig.facecolor": "white", "font.size": 11}
+        context="notebook", style="whitegrid", rc={"figure.dpi": 150, "savefig.facecolor": "white", "font.size": 11}
     )
 
 
 def sweep_curve(ax, table: pd.DataFrame, method: str) -> None:
-    """One method's sweep: a dot per SAE, a line through the means over seeds, 95 % t intervals over seeds both ways.
+    """One method's sweep: a dot per SAE, a line through the means over seeds, bars of 95 % t intervals both ways.
 
-    `table` has columns method, sparsity, seed, l0, loss_recovered.
+    `table` has columns method, sparsity, seed, l0, loss_recovered. With one seed there are no bars. The lower end of an
+    interval of L0 stops at a tenth of its mean: the end may lie below zero, which a log axis cannot show.
     """
     mine = table[table.method == method]
     colour = PALETTE[method]
     ax.scatter(mine.l0, mine.loss_recovered, s=14, color=colour, alpha=0.5, linewidths=0, zorder=3)
-    rows = []
-    for _, group in mine.groupby("sparsity"):
-        across, up = t_interval(group.l0.to_list()), t_interval(group.loss_recovered.to_list())
-        rows.append((across.mean, up.mean, across, up))
-    rows.sort(key=lambda r: r[0])
-    ax.plot([r[0] for r in rows], [r[1] for r in rows], color=colour, label=LABELS[method], zorder=2)
-    for x, y, across, up in rows:
+    intervals = [
+        (t_interval(group.l0.to_list()), t_interval(group.loss_recovered.to_list()))
+        for _, group in mine.groupby("sparsity")
+    ]
+    intervals.sort(key=lambda pair: pair[0].mean)
+    means = [(across.mean, up.mean) for across, up in intervals]
+    ax.plot(*zip(*means, strict=True), color=colour, label=LABELS[method], zorder=2)
+    for across, up in intervals:
         if across.n > 1:
-            low, high = max(across.low, x / 10), across.high
+            low = max(across.low, across.mean / 10)
             ax.errorbar(
-                x,
-                y,
-                xerr=[[x - low], [high - x]],
-                yerr=[[y - up.low], [up.high - y]],
-                color=colour,
-                capsize=3,
-                linewidth=1.2,
-            )
+                across.mean, up.mean, xerr=[[across.mean - low], [across.high - across.mean]],
+                yerr=[[up.mean - up.low], [up.high - up.mean]], color=colour, capsize=3, linewidth=1.2,
+            )  # fmt: skip
 
 
 def ours_beside_paper(table: pd.DataFrame, paper: pd.DataFrame, site: str = "Resid") -> Figure:
     """Loss recovered against L0: our sweep on the left, the published rows of `site` on the right.
 
-    `paper` has columns model, sae_type, site, layer, L0, pct_CE_recovered (per cent); rows with an impossible L0 are left out.
+    `paper` has columns model, sae_type, site, layer, L0, pct_CE_recovered (per cent). Rows with an impossible L0 are left
+    out. The right panel shows one Pareto front for each model, layer and kind, and says how many of their points lie
+    below its axis: a few very low ones would press all others into one line.
     """
     style()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.3), layout="constrained")
-    for method in table.method.unique():
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for method in sorted(table.method.unique()):
         sweep_curve(left, table, method)
     left.set(xscale="log", xlabel="L0 (active features per token)", ylabel="loss recovered", title="this book")
-    left.legend(loc="lower right")
-    rows = paper[(paper.site == site) & (paper.L0 > 0)]
+    rows, drawn = paper[(paper.site == site) & (paper.L0 > 0)], []
     for (_, _, kind), group in rows.groupby(["model", "layer", "sae_type"]):
         front = group[pareto_front(group.L0, group.pct_CE_recovered)].sort_values("L0")
+        drawn += (front.pct_CE_recovered / 100).to_list()
         right.plot(front.L0, front.pct_CE_recovered / 100, marker=".", linewidth=0.9, color=PALETTE[kind], alpha=0.75)
-    for kind in ("baseline", "gated"):
-        right.plot([], [], color=PALETTE[kind], label=LABELS[kind])
-    shown = rows.pct_CE_recovered / 100
-    bottom = float(np.floor(shown.quantile(0.1) * 20) / 20)
-    hidden = int((shown < bottom).sum())
+    bottom = float(np.floor(np.quantile(drawn, 0.1) * 20) / 20) if drawn else 0.0
+    below = sum(share < bottom for share in drawn)
     right.set(
-        xscale="log",
-        xlabel="L0",
-        xlim=(5, 300),
-        ylim=(bottom, 1.005),
-        title=f"paper, {site} ({hidden} points lie below)",
-    )
-    right.legend(loc="lower right")
+        xscale="log", xlabel="L0 (active features per token)", ylim=(bottom, 1.005), title=f"paper, {site}",
+        ylabel="loss recovered" + (f" ({below} points lie below)" if below else ""),
+    )  # fmt: skip
+    # One legend for both panels, outside them, so that it covers no data.
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     plt.close(figure)
     return figure

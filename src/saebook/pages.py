@@ -4,6 +4,7 @@ Prose pages include them, so that no number in prose is typed. What has not been
 """
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ TIERS_THAT_JUDGE = ("cpu", "gpu", "paper")
 def generate(staging: Path, tier: str, records: list[dict]) -> None:
     """Write every fragment into ``staging/book/_generated``. `records` are the rows of the status table."""
     home = staging / "book" / "_generated"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     (home / "verdicts.md").write_text(verdicts(), "utf-8")
     (home / "subject.md").write_text(subject(paths.data() / "subjects" / SUBJECT), "utf-8")
     (home / "tuning.md").write_text(tuning_table(), "utf-8")
@@ -25,7 +26,7 @@ def generate(staging: Path, tier: str, records: list[dict]) -> None:
 
 
 def verdicts() -> str:
-    """One row per judged claim and tier, from the recorded results."""
+    """One row per judged claim and tier, from the recorded results. A phone shows the first columns: claim and verdict."""
     rows = []
     for tier in TIERS_THAT_JUDGE:
         for file in sorted(results.folder(tier).glob("*/*.json")):
@@ -34,10 +35,12 @@ def verdicts() -> str:
             for row in result["findings"].get("verdicts", []):
                 live = f"{_number(row['ours'])} ({_number(row['low'])} to {_number(row['high'])})"
                 where = f"[{tier}, {result['date']}]({page})"
-                rows.append([row["claim"], row["quantity"], row["paper"], live, f"**{row['verdict']}**", where])
+                rows.append([row["claim"], f"**{row['verdict']}**", live, row["paper"], row["quantity"], where])
     if not rows:
         return "No claim has been judged yet: the tiers that judge have not been run in this copy.\n"
-    return _table(["claim", "quantity", "paper", "here (95 % interval over seeds)", "verdict", "tier and page"], rows)
+    return _table(
+        ["claim", "verdict", "here (95\N{NO-BREAK SPACE}% interval)", "paper", "quantity", "tier and page"], rows
+    )
 
 
 def subject(folder: Path) -> str:
@@ -65,8 +68,8 @@ def subject(folder: Path) -> str:
             f"Measured on {seen['held_out_tokens']:,} tokens of held-out documents; the subject's loss is "
             f"{seen['bits_per_byte']:.3f} bits per byte of text.\n"
         )
-        parts.append("What it writes, after the prompt in bold, at a fixed seed:\n")
-        parts += [f"> **{_safe(s['prompt'])}** {_safe(s['text'])}\n" for s in seen["samples"]]
+        parts.append("What it writes, at a fixed seed. The prompts end at the bar:\n")
+        parts += [_fenced(f"{s['prompt']} |{s['text']}") for s in seen["samples"]]
     else:
         parts.append("Its losses beside counting models have not been measured yet (`saebook subject evidence`).\n")
     curve = record["curve"]
@@ -113,6 +116,12 @@ def _table(header: list[str], rows: list[list]) -> str:
 
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.2f}"
+
+
+def _fenced(text: str) -> str:
+    """Text shown as it is, line by line: the fence is longer than any run of backticks in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text}\n{fence}\n"
 
 
 def _safe(text: str) -> str:
