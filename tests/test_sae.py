@@ -9,8 +9,8 @@ from saebook.sae.base import geometric_median
 
 D, M, B = 12, 40, 64
 SPARSITIES = {"relu": (0.3, 1.5), "gated": (0.3, 1.5), "topk": (3, 7)}
-DEAD = torch.zeros(2, M, dtype=torch.bool)
-DEAD[0, :9] = True
+DEAD = (torch.arange(9), torch.arange(0))  # nine of the first member, none of the second
+FEW = (torch.tensor([3, 30]), torch.arange(20, 26))  # fewer than k_aux of each
 
 
 def data(dtype=torch.float64, n=B):
@@ -33,7 +33,7 @@ def gradients(made):
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-@pytest.mark.parametrize("dead", [None, DEAD])
+@pytest.mark.parametrize("dead", [None, DEAD, FEW])
 def test_fast_gradients_are_autograds(kind, dead):
     made, x = stack(kind), data()
     plain = made.loss(x, dead)

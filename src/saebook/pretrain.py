@@ -111,6 +111,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
         GPT2Config(
             vocab_size=recipe.vocabulary, n_positions=recipe.context, n_embd=recipe.d_model, n_layer=recipe.layers,
             n_head=recipe.heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own "gelu_new" in one pass over memory instead of seven
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         )
     ).to(device)  # fmt: skip
@@ -165,6 +166,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
 
     progress.close()
     seconds = time.monotonic() - begun
+    model.config.activation_function = "gelu_new"  # the same function under the name that every reader of GPT-2 knows
     model.save_pretrained(folder, max_shard_size="15MB")
     (folder / "manifest.tsv").write_text("".join(f"{p}\t{h}\n" for p, h in text.manifest.items()))
     record = {

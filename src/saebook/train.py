@@ -22,6 +22,7 @@ from saebook.subject import Site, Subject
 
 _SUBJECT_ROWS = 64  # rows a pass of the subject
 _LOG_EVERY = 20  # steps between two readings of the losses: each reading waits for the device
+_DEAD_EVERY = 16  # steps between two looks at which latents are dead: each waits for the device
 _SCORED = 8192  # activations whose loss decides what a dead latent is reborn as
 
 
@@ -119,6 +120,7 @@ class Job:
     training: Training
     optimiser: torch.optim.Optimizer = field(init=False)
     silent: Tensor = field(init=False)  # [S, M] tokens since a latent last fired
+    dead: list[Tensor] = field(default_factory=list)  # latents [n] of each member that AuxK is to revive
     resampled: int | None = None
     history: list[dict] = field(default_factory=list)
 
@@ -133,8 +135,9 @@ class Job:
         """One step on `x` [B, D]: gradients, projection, Adam, renormalisation (Bricken's order)."""
         t = self.training
         self.optimiser.param_groups[0]["lr"] = t.rate(step, self.resampled)
-        dead = self.silent > t.dead_share * t.tokens
-        losses = self.stack.step_gradients(x, dead)
+        if step % _DEAD_EVERY == 0:
+            self.dead = [row.nonzero().flatten() for row in self.silent > t.dead_share * t.tokens]
+        losses = self.stack.step_gradients(x, self.dead)
         self.stack.constrain_gradient()
         self.optimiser.step()
         self.stack.constrain_weights()
@@ -165,14 +168,15 @@ class Job:
 
     def state(self) -> dict:
         return {
-            "stack": self.stack.state_dict(), "optimiser": self.optimiser.state_dict(), "silent": self.silent,
+            "stack": self.stack.state_dict(), "optimiser": self.optimiser.state_dict(), "silent": self.silent, "dead": self.dead,
             "resampled": self.resampled, "history": self.history,
         }  # fmt: skip
 
     def restore(self, state: dict) -> None:
         self.stack.load_state_dict(state["stack"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.silent, self.resampled, self.history = state["silent"], state["resampled"], state["history"]
+        self.silent, self.dead = state["silent"], state["dead"]
+        self.resampled, self.history = state["resampled"], state["history"]
 
 
 def train(stream: Stream, jobs: list[Job], checkpoint: Checkpoint | None = None, save_every: float = 30.0) -> None:

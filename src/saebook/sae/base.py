@@ -8,6 +8,7 @@ Each architecture says its loss twice: `loss`, the paper's equation for autograd
 gradients by hand with the fewest matrix products and passes over [B, M]. The tests hold the two together in float64.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -92,12 +93,12 @@ class Stack(nn.Module):
         """Latents [S, B, M] of `x` [B, D]."""
         raise NotImplementedError
 
-    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
-        """The paper's loss of `x` [B, D], differentiable. `dead` [S, M] marks latents that have long been silent."""
+    def loss(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
+        """The paper's loss of `x` [B, D], differentiable. `dead` lists each member's latents [n] that have long been silent."""
         raise NotImplementedError
 
     def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Write member i's gradients into `.grad`; return its loss terms, its L0, and which latents fired [M]."""
+        """Write member i's gradients into `.grad`; return its loss terms, its L0, and which latents fired [M]. `dead` [n]."""
         raise NotImplementedError
 
     # What all share -----------------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ class Stack(nn.Module):
         return self.decode(self.encode(x))
 
     @torch.no_grad()
-    def step_gradients(self, x: Tensor, dead: Tensor | None = None) -> Losses:
+    def step_gradients(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
         """Gradients of the sum of all members' losses into `.grad`, by hand. Equal to `loss(x).total.sum().backward()`.
 
         Members go one after the other: a member's [B, M] stays in the processor's cache, and is large enough for a GPU.

@@ -1,5 +1,7 @@
 """Gated SAEs: whether a feature fires and how strongly are decided apart (Gated paper, Eq. 6 to 8)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ class Gated(Stack):
         """theta [S, M] of the JumpReLU that this encoder is, in units of e^r_mag h + b_mag (section 3.2.1)."""
         return self.b_mag - self.r_mag.exp() * self.b_gate
 
-    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
+    def loss(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
         """Eq. 8: ||x - xhat(f)||^2 + lambda ||ReLU(pi_gate)||_1 + ||x - xhat_frozen(ReLU(pi_gate))||^2.
 
         The frozen decoder is W_dec and b_dec of the decode without gradient; b_dec of the centring keeps its own.

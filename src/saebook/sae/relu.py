@@ -1,5 +1,7 @@
 """The baseline: ReLU with an L1 penalty and unit-norm decoder rows (Gated paper, Eq. 2 to 4; Bricken et al. 2023)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ class ReLU(Stack):
     def encode(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.b_enc[:, None], x - self.b_dec[:, None], self.W_enc).relu()
 
-    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
+    def loss(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
         """Eq. 4: ||x - xhat||_2^2 + lambda ||f||_1, sums over D and M, mean over the batch."""
         f = self.encode(x)
         terms = {

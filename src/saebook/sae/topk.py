@@ -2,10 +2,11 @@
 
 A step touches only what is active: one dense product (the encoder), then the decoder's and both weight gradients over
 the K active rows of each token. The sums by latent are embedding bags over entries sorted by latent: no atomics, so the
-same input gives the same bits.
+same input gives the same bits. The auxiliary loss reads the columns of the dead latents and nothing else.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from saebook.errors import UserError
 from saebook.sae.base import Losses, Member, Stack
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
+_GATHERED = 8192  # decoder rows gathered at one time: some megabytes, which stay in a processor's cache
 
 
 class TopK(Stack):
@@ -65,7 +67,7 @@ class TopK(Stack):
             parts.append(_bag(latents, self.W_dec[i], values.relu()) + self.b_dec[i])
         return torch.stack(parts)
 
-    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
+    def loss(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
         """||x - xhat||^2 / variance + aux_weight * L_aux (appendix A.2), dense, for autograd.
 
         L_aux = ||e - ehat||^2 / ||e - mean e||^2 with e = x - xhat held fixed and ehat the k_aux strongest *dead*
@@ -75,13 +77,15 @@ class TopK(Stack):
         f = torch.stack([_keep(p, int(m.sparsity)) for p, m in zip(pre, self.members, strict=True)])
         error = self.decode(f) - x
         terms = {"reconstruction": error.square().sum(-1).mean(-1) / self.variance}
-        dead = torch.zeros_like(self.b_enc, dtype=torch.bool) if dead is None else dead
-        masked = pre.masked_fill(~dead[:, None], float("-inf"))
+        mask = torch.zeros_like(self.b_enc, dtype=torch.bool)
+        for i, latents in enumerate(dead or ()):
+            mask[i, latents] = True
+        masked = pre.masked_fill(~mask[:, None], float("-inf"))
         weak = torch.stack([_keep(p, self.k_aux) for p in masked])
         target = -error.detach()
         spread = (target - target.mean(1, keepdim=True)).square().sum((1, 2)).clamp_min(_TINY)
         missed = (torch.bmm(weak, self.W_dec) - target).square().sum((1, 2)) / spread
-        terms["auxiliary"] = self.aux_weight * torch.where(dead.any(1), missed, torch.zeros_like(missed))
+        terms["auxiliary"] = self.aux_weight * torch.where(mask.any(1), missed, torch.zeros_like(missed))
         active = f > 0
         return Losses(sum(terms.values()), terms, active.sum(-1).to(x.dtype).mean(-1), active.any(1))
 
@@ -95,44 +99,56 @@ class TopK(Stack):
         error = _bag(latents, W_dec, values).sub_(xc)
         terms = {"reconstruction": error.square().sum() / (batch * self.variance)}
         g = error * (2.0 / (batch * self.variance))
-        d_b_dec = g.sum(0)
-        active = values > 0
-        fired = torch.zeros(self.d_sae, dtype=torch.bool, device=x.device)
-        fired[latents[active]] = True
+        counts = self._weight_gradients(i, xc, g, latents, values)
         terms["auxiliary"] = torch.zeros_like(terms["reconstruction"])
-        tokens = torch.arange(batch, device=x.device).repeat_interleave(k)
-        latents, values = latents.flatten(), values.flatten()
-        # On a CPU the question costs nothing; on a GPU it would wait for the device, so there the work is always done.
-        if dead is not None and (dead.is_cuda or bool(dead.any())):
-            weak, rows = pre.masked_fill_(~dead, float("-inf")).topk(self.k_aux, sorted=False)
-            weak = weak.relu_()
-            spread = (error - error.mean(0)).square().sum().clamp_min(_TINY)
-            missed = _bag(rows, W_dec, weak).add_(error)  # its target is x - xhat, the negative of `error`
-            weight = self.aux_weight * dead.any().to(x.dtype) / spread
-            terms["auxiliary"] = weight * missed.square().sum()
-            g = torch.cat([g, missed.mul_(2.0 * weight)])
-            tokens = torch.cat([tokens, torch.arange(batch, 2 * batch, device=x.device).repeat_interleave(self.k_aux)])
-            latents, values = torch.cat([latents, rows.flatten()]), torch.cat([values, weak.flatten()])
-        self._weight_gradients(i, xc, g, tokens, latents, values)
-        self.b_dec.grad[i] = d_b_dec - W_enc @ self.b_enc.grad[i]
-        return terms, active.sum().to(x.dtype) / batch, fired
+        if dead is not None and len(dead):
+            terms["auxiliary"] = self._auxiliary(i, xc, error, pre[:, dead], dead)
+        self.b_dec.grad[i] = g.sum(0) - W_enc @ self.b_enc.grad[i]
+        return terms, counts.sum().to(x.dtype) / batch, counts > 0
 
-    def _weight_gradients(self, i: int, xc: Tensor, g: Tensor, tokens: Tensor, latents: Tensor, values: Tensor) -> None:
-        """Gradients of W_enc, b_enc and W_dec from the active entries alone.
+    def _weight_gradients(self, i: int, xc: Tensor, g: Tensor, latents: Tensor, values: Tensor) -> Tensor:
+        """Write gradients of W_enc, b_enc and W_dec from the active entries alone; return how often each latent [M] fired.
 
-        Entry e adds `values[e]` times row `latents[e]` of W_dec to the output whose gradient is `g[tokens[e]]`; rows of
-        `g` [B or 2B, D] beyond B belong to the auxiliary loss of the same tokens of `xc` [B, D].
+        `latents` and `values` [B, K] are what was decoded, `g` [B, D] the gradient of the reconstruction.
         """
-        order = latents.argsort(stable=True)
-        tokens, values, latents = tokens[order], values[order], latents[order]
-        starts = F.pad(torch.bincount(latents, minlength=self.d_sae).cumsum(0), (1, 0))[:-1]
-        d_values = (self.W_dec[i][latents] * g[tokens]).sum(1).mul_(values > 0)
-        self.W_dec.grad[i] = F.embedding_bag(tokens, g, starts, mode="sum", per_sample_weights=values)
+        batch, k = latents.shape
+        W_dec, d_values = self.W_dec[i], torch.empty_like(values)
+        for first in range(0, batch, max(1, _GATHERED // k)):
+            part = slice(first, first + max(1, _GATHERED // k))
+            rows = self._space("rows", (latents[part].numel(), self.d_in), g)
+            torch.index_select(W_dec, 0, latents[part].flatten(), out=rows)
+            torch.bmm(rows.view(-1, k, self.d_in), g[part, :, None], out=d_values[part, :, None])
+        active = values > 0
+        d_values.mul_(active)
+
+        latents, order = latents.flatten().sort(stable=True)
+        tokens = order.div(k, rounding_mode="floor")
+        ends = torch.bincount(latents, minlength=self.d_sae).cumsum(0)
+        starts = F.pad(ends, (1, 0))[:-1]
+        self.W_dec.grad[i] = _bag(tokens, g, values.flatten()[order], starts)
         # A column of ones makes the bias' gradient the same sum.
-        wide = F.pad(xc, (0, 1), value=1.0)
-        summed = F.embedding_bag(tokens % len(xc), wide, starts, mode="sum", per_sample_weights=d_values)
+        summed = _bag(tokens, F.pad(xc, (0, 1), value=1.0), d_values.flatten()[order], starts)
         self.W_enc.grad[i] = summed[:, :-1].T
         self.b_enc.grad[i] = summed[:, -1]
+        # How often a latent fired is a difference of running counts: no scatter, no waiting for a device.
+        running = F.pad(active.flatten()[order].cumsum(0), (1, 0))
+        return running[ends] - running[starts]
+
+    def _auxiliary(self, i: int, xc: Tensor, error: Tensor, pre: Tensor, dead: Tensor) -> Tensor:
+        """Add AuxK's gradients of the `dead` latents [n], whose pre-activations are `pre` [B, n]; return its value.
+
+        Dense, but over n columns: with n at most `k_aux` every dead latent is among the strongest, and nothing is sorted.
+        """
+        weak = _keep(pre, self.k_aux) if len(dead) > self.k_aux else pre.relu()
+        W_dec = self.W_dec[i][dead]
+        missed = torch.addmm(error, weak, W_dec)  # its target is x - xhat, the negative of `error`
+        weight = self.aux_weight / (error - error.mean(0)).square().sum().clamp_min(_TINY)
+        g = missed * (2.0 * weight)
+        d_weak = torch.mm(g, W_dec.T).mul_(weak > 0)
+        self.W_dec.grad[i].index_add_(0, dead, weak.T @ g)
+        self.W_enc.grad[i].index_add_(1, dead, xc.T @ d_weak)
+        self.b_enc.grad[i].index_add_(0, dead, d_weak.sum(0))
+        return weight * missed.square().sum()
 
     def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
         cfg, tensors = super().to_saelens(i)
@@ -145,6 +161,6 @@ def _keep(pre: Tensor, k: int) -> Tensor:
     return torch.zeros_like(pre).scatter(1, latents, values.relu())
 
 
-def _bag(latents: Tensor, W_dec: Tensor, values: Tensor) -> Tensor:
-    """The decoder on active entries: sum over K of `values` [B, K] times rows `latents` [B, K] of `W_dec` [M, D]."""
-    return F.embedding_bag(latents, W_dec, mode="sum", per_sample_weights=values)
+def _bag(rows: Tensor, table: Tensor, weights: Tensor, starts: Tensor | None = None) -> Tensor:
+    """Weighted sums of rows of `table` [n, D]: over K for `rows` and `weights` [B, K], or over runs that begin at `starts`."""
+    return F.embedding_bag(rows, table, starts, mode="sum", per_sample_weights=weights)
