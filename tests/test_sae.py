@@ -213,11 +213,15 @@ def test_resampling_follows_the_recipe(kind):
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_the_saelens_layout_round_trips(kind):
     made, x = stack(kind, torch.float32), data(torch.float32)
+    made.init_bias(x)
     cfg, tensors = made.to_saelens(1)
     assert cfg["metadata"]["sae_lens_version"] >= "6" and all(t.is_contiguous() for t in tensors.values())
     assert tensors["W_enc"].shape == (D, M) and tensors["W_dec"].shape == (M, D)
     again = ARCHITECTURES[kind].from_saelens(cfg, tensors)
-    assert torch.equal(again.encode(x)[0], made.member(1).encode(x)[0])
+    alone = made.member(1)
+    assert torch.equal(again.encode(x)[0], alone.encode(x)[0])
+    assert again.members == alone.members and again.options() == alone.options()
+    assert torch.equal(again.loss(x, FEW[1:]).total, alone.loss(x, FEW[1:]).total)  # TopK's constant comes along too
     with pytest.raises(UserError, match="describes no"):
         ARCHITECTURES[kind].from_saelens(cfg | {"architecture": "other"}, tensors)
 

@@ -183,7 +183,8 @@ class Stack(nn.Module):
         cfg = {
             "architecture": self.saelens_name, "d_in": self.d_in, "d_sae": self.d_sae, "device": "cpu",
             "dtype": str(self.W_enc.dtype).removeprefix("torch."), "apply_b_dec_to_input": True,
-            "normalize_activations": "none", "reshape_activations": "none", "metadata": {"sae_lens_version": SAELENS_VERSION},
+            "normalize_activations": "none", "reshape_activations": "none",
+            "metadata": {"sae_lens_version": SAELENS_VERSION, **vars(self.members[i]), "options": self.options()},
         }  # fmt: skip
         names = ("W_enc", "W_dec", "b_dec", *self.per_latent)
         return cfg, {name: getattr(self, name)[i].detach().clone() for name in names}
@@ -196,7 +197,7 @@ class Stack(nn.Module):
         metadata = cfg.get("metadata", {})
         sparsity = cfg.get("k", metadata.get("sparsity", 0.0))
         member = Member(metadata.get("seed", 0), sparsity)
-        single = cls(cfg["d_in"], cfg["d_sae"], (member,), dtype=tensors["W_enc"].dtype)
+        single = cls(cfg["d_in"], cfg["d_sae"], (member,), dtype=tensors["W_enc"].dtype, **metadata.get("options", {}))
         for name in ("W_enc", "W_dec", "b_dec", *cls.per_latent):
             if tensors[name].shape != getattr(single, name).shape[1:]:
                 raise UserError(

@@ -7,6 +7,7 @@ same input gives the same bits. The auxiliary loss reads the columns of the dead
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -152,7 +153,14 @@ class TopK(Stack):
 
     def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
         cfg, tensors = super().to_saelens(i)
+        cfg["metadata"]["variance"] = float(self.variance)
         return cfg | {"k": int(self.members[i].sparsity), "rescale_acts_by_decoder_norm": False}, tensors
+
+    @classmethod
+    def from_saelens(cls, cfg: dict, tensors: dict[str, Tensor]) -> Self:
+        single = super().from_saelens(cfg, tensors)
+        single.variance.fill_(cfg.get("metadata", {}).get("variance", float(cfg["d_in"])))
+        return single
 
 
 def _keep(pre: Tensor, k: int) -> Tensor:
