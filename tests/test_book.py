@@ -3,8 +3,10 @@
 import nbformat
 import pytest
 
-from saebook import book, pages
+from saebook import book, status
+from saebook.errors import UserError
 from saebook.runner import RunRecord
+from saebook.status import State
 
 
 def test_a_page_that_reaches_for_the_network_is_named(tmp_path):
@@ -30,20 +32,94 @@ def test_missing_pages_are_named(tmp_path, monkeypatch):
     assert book.missing(staging) == ["no page notebooks/gated/a.html"]
 
 
+def state(word, tier="cpu", record=None, why="", page=True):
+    return State("gated/fig05_pareto", tier, word, why, 3.0, page, record)
+
+
+KILLED = RunRecord("gated/fig05_pareto", "cpu", "killed", "the kernel died", 3.0, 4, {})
+
+
 @pytest.mark.parametrize(
-    ("kept", "words"),
+    ("standing", "words"),
     [
-        (None, "has not been run"),
-        (RunRecord("a/b", "cpu", "killed", "the kernel died", 3.0, 4, {}), "did not finish (killed)"),
-        (RunRecord("a/b", "smoke", "ok", None, 3.0, 0, {}), "No conclusion"),
+        (state(status.NEVER, page=False), "has not been run"),
+        (state(status.FAILED, record=KILLED), "did not finish (killed)"),
+        (state(status.STALE, why="changed since: library"), "stale (changed since: library)"),
+        (state(status.FRESH, tier="smoke"), "No conclusion"),
     ],
 )
-def test_a_page_says_how_its_notebook_ended(kept, words):
-    assert words in book._notice(kept, "smoke" if kept and kept.status == "ok" else "cpu")
+def test_a_page_says_how_its_notebook_stands(standing, words):
+    assert words in book._notice(standing)
 
 
 def test_a_finished_page_carries_no_notice():
-    assert book._notice(RunRecord("a/b", "cpu", "ok", None, 3.0, 0, {}), "cpu") == ""
+    assert book._notice(state(status.FRESH)) == ""
+
+
+# The loop over notebooks: what is fresh is not run, what fails does not stop the rest, an interruption goes on later -----
+
+
+@pytest.fixture
+def notebooks(monkeypatch, tmp_path):
+    """Three notebooks whose runs are pretended; `kept` says how each stands, `ends` how its next run ends."""
+    names = ["gated/a", "gated/b", "gated/c"]
+    kept, ends, ran = {}, {}, []
+
+    def run(name, tier):
+        ran.append(name)
+        if ends.get(name) == "interrupted":
+            raise KeyboardInterrupt
+        error = "ValueError: no" if ends.get(name) == "failed" else None
+        kept[name] = RunRecord(name, tier, ends.get(name, "ok"), error, 1.0, 0, {})
+        return kept[name]
+
+    def standing(name, tier):
+        if name not in kept:
+            return State(name, tier, status.NEVER, "", None, False)
+        ok = kept[name].status == "ok"
+        return State(
+            name, tier, status.FRESH if ok else status.FAILED, f"failed: {kept[name].error}", 1.0, True, kept[name]
+        )
+
+    monkeypatch.setattr(book.tiers, "load", lambda tier: {name.replace("/", "."): {} for name in names})
+    monkeypatch.setattr(book.runner, "names", lambda: names)
+    monkeypatch.setattr(book.runner, "run", run)
+    monkeypatch.setattr(book.status, "state", standing)
+    monkeypatch.setattr(book, "stage", lambda tier, states: tmp_path)
+    monkeypatch.setattr(book, "render", lambda staging: [])
+    return ends, ran
+
+
+def test_a_second_build_runs_nothing_and_says_so(notebooks, capsys):
+    _, ran = notebooks
+    assert book.build("cpu") == 0 and len(ran) == 3
+    capsys.readouterr()
+    assert book.build("cpu") == 0 and len(ran) == 3
+    assert capsys.readouterr().out.count("fresh, nothing to run") == 3
+
+
+def test_one_failure_does_not_stop_the_others_and_is_told(notebooks, capsys):
+    ends, ran = notebooks
+    ends["gated/b"] = "failed"
+    assert book.build("cpu") == 1 and ran == ["gated/a", "gated/b", "gated/c"]
+    assert "gated/b failed: ValueError: no" in capsys.readouterr().err
+    ends.clear()
+    assert book.build("cpu") == 0 and ran[3:] == ["gated/b"]
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(notebooks):
+    ends, ran = notebooks
+    ends["gated/b"] = "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        book.build("cpu")
+    ends.clear()
+    assert book.build("cpu") == 0 and ran == ["gated/a", "gated/b", "gated/b", "gated/c"]
+
+
+def test_a_tier_without_notebooks_is_refused(notebooks, monkeypatch):
+    monkeypatch.setattr(book.tiers, "load", lambda tier: {})
+    with pytest.raises(UserError, match="no notebook to run"):
+        book.build("cpu")
 
 
 def test_a_figure_that_was_never_drawn_keeps_no_label():
@@ -52,30 +128,3 @@ def test_a_figure_that_was_never_drawn_keeps_no_label():
     )
     book._without_holes(page)
     assert "mystnb" not in page.cells[0].metadata
-
-
-def test_the_seal_follows_what_the_numbers_depend_on(tmp_path, monkeypatch):
-    before = book.seal("gated/fig05_pareto", "smoke")
-    assert before == book.seal("gated/fig05_pareto", "smoke") != book.seal("gated/fig05_pareto", "cpu")
-    plain = nbformat.read
-
-    def changed(*arguments):
-        found = plain(*arguments)
-        found.cells[-1].source += "\n# another line"
-        return found
-
-    monkeypatch.setattr(book.nbformat, "read", changed)
-    assert book.seal("gated/fig05_pareto", "smoke") != before
-
-
-def test_fragments_say_what_is_missing(tmp_path, monkeypatch):
-    assert "has not been trained" in pages.subject(tmp_path / "none")
-    monkeypatch.setattr(pages.results, "folder", lambda tier: tmp_path / tier)
-    assert "No claim has been judged" in pages.verdicts()
-    assert "has not been run" in pages.tuning_table()
-
-
-def test_text_of_a_model_cannot_break_a_page():
-    assert pages._safe("a `b`\n| c <script> $x$ [l](u)") == "a \\`b\\` \\| c \\<script\\> \\$x\\$ \\[l\\](u)"
-    table = pages.status([{"name": "a/b", "status": "failed", "seconds": 2.4, "error": "x | y"}], "cpu")
-    assert table.splitlines()[2].count(" | ") == 4

@@ -4,15 +4,19 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 
-from saebook import claims
+from saebook import claims, paths
 from saebook.claims import Claim, Verdict, verdict
 from saebook.errors import UserError
-from saebook.stats import Interval, t_interval
+from saebook.stats import Interval, joint_level, t_interval
 
-FEWER = Claim("a", "p", "w", "c", "direction", "x", "q", "s", null_value=1.0, smallest_effect=0.05, side="below")
-MORE = Claim("a", "p", "w", "c", "direction", "x", "q", "s", null_value=0.0, smallest_effect=0.1, side="above")
-HALF = Claim("a", "p", "w", "c", "value", "x", "q", "s", paper_value=0.5, band=(0.35, 0.65))
+COMMON = {"where": "w", "claim": "c", "source": "s", "quantity": "q", "live": "gated.note:key"}
+FEWER = Claim("gated.a", kind="direction", null_value=1.0, smallest_effect=0.05, side="below", **COMMON)
+MORE = Claim("gated.a", kind="direction", null_value=0.0, smallest_effect=0.1, side="above", **COMMON)
+HALF = Claim("gated.a", kind="value", paper_value=0.5, band=(0.35, 0.65), **COMMON)
+ORDER = Claim("gated.a", kind="ordering", null_value=0.0, smallest_effect=0.1, side="above", **COMMON)
+CLOSED = Claim("gated.a", where="w", claim="c", source="s", kind="value", not_comparable="closed")
 
 
 def at(low, high, n=3):
@@ -49,32 +53,139 @@ def test_one_seed_or_none_is_never_enough(claim):
     assert verdict(claim, Interval(math.nan, -math.inf, math.inf, 0)) is Verdict.UNDERPOWERED
 
 
-def test_no_effect_rarely_replicates_and_a_large_one_nearly_always():
+def test_an_ordering_needs_every_step():
+    right, small, wide, wrong = at(0.2, 0.3), at(0.05, 0.2), at(-0.2, 0.4), at(-0.3, -0.1)
+    assert verdict(ORDER, [right, right]) is Verdict.REPLICATES
+    assert verdict(ORDER, [right, small]) is Verdict.PARTLY
+    assert verdict(ORDER, [right, wide]) is Verdict.UNDERPOWERED
+    assert verdict(ORDER, [wide, wrong]) is Verdict.DOES_NOT
+    assert verdict(ORDER, []) is Verdict.UNDERPOWERED
+    assert verdict(ORDER, [Interval(0.2, 0.2, 0.2, 1)]) is Verdict.UNDERPOWERED
+
+
+def test_what_no_machine_can_judge_is_never_judged():
+    assert verdict(CLOSED, at(0.2, 0.3)) is Verdict.NOT_COMPARABLE
+
+
+# Simulated papers with known truth: the error rates are what the method promises ----------------------------------------
+
+SIMULATED = 3000
+CHANCE = 3 * (0.025 * 0.975 / SIMULATED) ** 0.5  # three standard errors of a share of one in forty
+
+
+def judged(claim, truth, spread, seeds, rng, steps=1):
+    """Verdicts on many papers whose true effect is `truth`, each repeated with `seeds` noisy seeds."""
+    found = []
+    for _ in range(SIMULATED):
+        level = joint_level(steps)
+        live = [t_interval(rng.normal(truth, spread, seeds), level) for _ in range(steps)]
+        found.append(verdict(claim, live if claim.kind == "ordering" else live[0]))
+    return found
+
+
+def share(found, *words):
+    return np.mean([one in words for one in found])
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_a_false_claim_replicates_at_most_as_often_as_promised(seeds):
+    rng = np.random.default_rng(seeds)
+    # At the very edge: no effect, an effect of exactly the smallest size, a value on the end of the band.
+    assert share(judged(FEWER, 1.0, 0.05, seeds, rng), Verdict.REPLICATES, Verdict.PARTLY) <= 0.025 + CHANCE
+    assert share(judged(FEWER, 0.95, 0.05, seeds, rng), Verdict.REPLICATES) <= 0.025 + CHANCE
+    assert share(judged(HALF, 0.65, 0.03, seeds, rng), Verdict.REPLICATES) <= 0.025 + CHANCE
+    assert share(judged(ORDER, 0.1, 0.05, seeds, rng, steps=2), Verdict.REPLICATES) <= 0.025 + CHANCE
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_a_true_claim_is_refuted_at_most_as_often_as_promised(seeds):
+    rng = np.random.default_rng(10 + seeds)
+    assert share(judged(FEWER, 0.95, 0.05, seeds, rng), Verdict.DOES_NOT) <= 0.025 + CHANCE
+    assert share(judged(HALF, 0.35, 0.05, seeds, rng), Verdict.DOES_NOT, Verdict.PARTLY) <= 0.025 + CHANCE
+    assert share(judged(ORDER, 0.1, 0.05, seeds, rng, steps=2), Verdict.DOES_NOT) <= 0.025 + CHANCE
+
+
+def test_a_planted_fault_in_the_rule_would_be_seen():
+    """An interval at half its width, the fault that one-sided thinking makes, breaks the promise by far."""
     rng = np.random.default_rng(0)
-    none = [verdict(FEWER, t_interval(rng.normal(1.0, 0.05, 3))) for _ in range(3000)]
-    large = [verdict(FEWER, t_interval(rng.normal(0.5, 0.05, 3))) for _ in range(500)]
-    assert np.mean([v in (Verdict.REPLICATES, Verdict.PARTLY) for v in none]) <= 0.035
-    assert np.mean([v is Verdict.REPLICATES for v in large]) >= 0.95
-
-
-def test_monotone_in_distance_and_in_seeds():
-    order = [Verdict.DOES_NOT, Verdict.UNDERPOWERED, Verdict.PARTLY, Verdict.REPLICATES]
-    ranks = [order.index(verdict(FEWER, at(c - 0.04, c + 0.04))) for c in np.linspace(1.3, 0.5, 60)]
-    assert ranks == sorted(ranks) and ranks[0] == 0 and ranks[-1] == 3
-    rng = np.random.default_rng(1)
-    shares = [
-        np.mean([verdict(FEWER, t_interval(rng.normal(0.85, 0.06, n))) is Verdict.REPLICATES for _ in range(400)])
-        for n in (2, 3, 5, 10)
+    wrong = [
+        verdict(FEWER, Interval(i.mean, (i.mean + i.low) / 2, (i.mean + i.high) / 2, i.n))
+        for i in (t_interval(rng.normal(1.0, 0.05, 3)) for _ in range(SIMULATED))
     ]
-    assert shares == sorted(shares)
+    assert share(wrong, Verdict.REPLICATES, Verdict.PARTLY) > 0.05
 
 
-def test_the_ledger_loads_and_refuses_unknown_keys(tmp_path, monkeypatch):
-    rows = claims.load("gated.fig05")
-    assert {c.kind for c in rows} == {"direction", "value"} and all(c.source for c in rows)
+@pytest.mark.parametrize(("claim", "true", "spread"), [(FEWER, 0.85, 0.06), (MORE, 0.25, 0.1), (HALF, 0.5, 0.08)])
+def test_more_seeds_find_a_true_effect_more_often(claim, true, spread):
+    rng = np.random.default_rng(1)
+    power = [share(judged(claim, true, spread, seeds, rng), Verdict.REPLICATES) for seeds in (2, 3, 5, 10)]
+    assert power == sorted(power) and power[-1] > 0.8 > power[0]
+    assert share(judged(claim, true, spread / 20, 1, rng), Verdict.UNDERPOWERED) == 1.0
+
+
+@pytest.mark.parametrize(("claim", "path"), [(FEWER, (1.3, 0.5)), (MORE, (-0.4, 0.6)), (HALF, (1.4, 0.5))])
+def test_nearer_to_the_claim_is_never_judged_worse(claim, path):
+    order = [Verdict.DOES_NOT, Verdict.PARTLY, Verdict.UNDERPOWERED, Verdict.REPLICATES]
+    if claim.band is None:  # a direction that is certain, of a size that is not, stands above an open question
+        order = [Verdict.DOES_NOT, Verdict.UNDERPOWERED, Verdict.PARTLY, Verdict.REPLICATES]
+    for half in (0.005, 0.02, 0.04):
+        ranks = [order.index(verdict(claim, at(c - half, c + half))) for c in np.linspace(*path, 200)]
+        assert ranks == sorted(ranks) and ranks[0] == 0 and ranks[-1] == 3
+
+
+@pytest.mark.parametrize("claim", [FEWER, MORE, HALF])
+def test_a_narrower_interval_about_the_same_mean_never_loses_a_verdict(claim):
+    for mean in np.linspace(-0.5, 1.5, 81):
+        found = [verdict(claim, at(mean - half, mean + half)) for half in np.geomspace(1.0, 1e-3, 60)]
+        settled = [one is not Verdict.UNDERPOWERED for one in found]
+        assert settled == sorted(settled)
+        replicated = [one is Verdict.REPLICATES for one in found]
+        assert replicated == sorted(replicated)
+
+
+# The ledger itself --------------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_covers_the_three_papers():
+    rows = claims.load()
+    assert {c.paper for c in rows} == set(claims.PAPERS) and {c.kind for c in rows} == set(claims.KINDS)
+    judged_here = [c for c in rows if c.live]
+    assert len(judged_here) >= 40 and all(c.source and c.claim.endswith(".") for c in rows)
+    assert any(not c.confirmed for c in rows) and any(c.not_comparable for c in rows)
+    assert {c.notebook.split(".")[0] for c in judged_here} == set(claims.PAPERS)
+    assert all(c.notebook.startswith(c.paper + ".") for c in judged_here)
+
+
+def test_every_claim_of_a_chapter_that_exists_has_its_live_quantity():
+    from saebook import runner
+
+    exist = {name.replace("/", ".") for name in runner.names()}
+    for claim in claims.load():
+        if claim.notebook in exist:
+            source = (paths.root() / "notebooks" / f"{claim.notebook.replace('.', '/')}.ipynb").read_text()
+            assert f'\\"{claim.key}\\"' in source, claim.id
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"claims": "y"}, "unknown keys claims"),
+        ({"kind": "feeling"}, "kind is one of"),
+        ({"kind": "value"}, "needs a band"),
+        ({"live": ""}, "either live"),
+        ({"live": "gated.note"}, "NOTEBOOK:KEY"),
+        ({"tier": "smoke"}, "tier is cpu"),
+        ({"id": "other.a"}, "an id begins"),
+        ({"band": [2, 1]}, "lower to its upper"),
+        ({"where": None}, None),
+    ],
+)
+def test_a_row_that_means_nothing_is_refused(tmp_path, monkeypatch, row, words):
+    good = {"id": "gated.a", "kind": "direction", **COMMON}
     (tmp_path / "data").mkdir()
     (tmp_path / "_config.yml").write_text("")
-    (tmp_path / "data" / "claims.yml").write_text("- {id: x, claims: y}")
     monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
-    with pytest.raises(UserError, match="unknown keys claims"):
+    rows = [good | row] if words else [good, good]
+    (tmp_path / "data" / "claims.yml").write_text(yaml.safe_dump(rows))
+    with pytest.raises(UserError, match=words or "twice"):
         claims.load()

@@ -1,11 +1,14 @@
 """Generated fragments: every number comes from a record, and what is missing is said to be missing."""
 
 import json
+from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
 
-from saebook import pages
+from saebook import claims, pages
+from saebook.claims import Claim
+from saebook.status import State
 
 RECIPE = {
     "recipe": {"layers": 2, "d_model": 32, "context": 16, "vocabulary": 300, "tokens": 3000},
@@ -16,10 +19,12 @@ EVIDENCE = {
     "held_out_loss": 3.6084, "hf_loss": 3.60841, "bits_per_byte": 1.4498, "unigram": 6.7743, "bigram": 4.6826,
     "fivegram": 3.9403, "held_out_tokens": 112768, "samples": [{"prompt": "Returns a <b>", "text": " list | of `names`"}],
 }  # fmt: skip
-VERDICT = {
-    "id": "gated.fig05.x", "claim": "Gated needs fewer.", "quantity": "L0 ratio", "paper": "below 1", "ours": 0.523,
-    "low": 0.371, "high": 0.739, "verdict": "replicates",
-}  # fmt: skip
+HALF = Claim(
+    "gated.a", where="abstract", claim="Half <as> many.", kind="value", source="s", quantity="L0 ratio",
+    live="gated.fig05_pareto:ratio", paper_value=0.5, band=(0.35, 0.65), precision='"half"', confirmed=False,
+)  # fmt: skip
+CLOSED = Claim("topk.b", where="Figure 1", claim="Closed.", kind="value", source="s", not_comparable="GPT-4 is closed")
+LATER = Claim("e2e.c", where="Figure 2", claim="Later.", kind="direction", source="s", quantity="q", live="e2e.n:k")
 
 
 @pytest.fixture
@@ -34,9 +39,14 @@ def home(tmp_path, monkeypatch):
     results = tmp_path / "data" / "results" / "cpu" / "gated"
     results.mkdir(parents=True)
     result = {
-        "notebook": "gated.fig05_pareto", "tier": "cpu", "date": "2030-01-02", "findings": {"verdicts": [VERDICT]}
+        "notebook": "gated.fig05_pareto", "tier": "cpu", "date": "2030-01-02", "device": "a processor", "parameters": {},
+        "findings": {}, "live": {"ratio": {"mean": 0.523, "low": 0.371, "high": 0.639, "n": 3}}, "trained_runs": 24,
+        "seconds": 61.4, "peak_memory_mb": 812,
     }  # fmt: skip
     (results / "fig05_pareto.json").write_text(json.dumps(result))
+    monkeypatch.setattr(claims, "load", lambda prefix="": [HALF, CLOSED, LATER])
+    monkeypatch.setattr(pages.results, "stale", lambda result: [])
+    (tmp_path / "data" / "choices.yml").write_text("[]")
     grid = [
         {
             "method": method, "lr": lr, "seed": seed, "l0": l0 * factor, "loss_recovered": quality,
@@ -47,7 +57,7 @@ def home(tmp_path, monkeypatch):
         for l0, quality in ((10, 0.8), (40, 0.9), (90, 0.95))
     ]  # fmt: skip
     pd.DataFrame(grid).to_csv(results / "tuning_fig05_pareto.csv", index=False)
-    tuned = {"notebook": "gated.tuning_fig05_pareto", "findings": {"chosen": {"gated": 4e-2, "relu": 4e-2}}}
+    tuned = {"parameters": {}, "date": "d", "findings": {"chosen": {"gated": 4e-2, "relu": 4e-2}}}
     (results / "tuning_fig05_pareto.json").write_text(json.dumps(tuned))
     return tmp_path
 
@@ -57,32 +67,86 @@ def rows(markdown: str) -> list[list[str]]:
     return [[c.strip() for c in line.strip("|\n").split(" | ")] for line in markdown.splitlines() if line[:1] == "|"]
 
 
+STATES = [
+    State("gated/fig05_pareto", "cpu", "fresh", "", 61.4, True),
+    State("gated/b", "cpu", "failed", "failed: ValueError: a | b", 2.4, True),
+    State("gated/c", "cpu", "never run", "", None, False),
+]
+
+
 def test_every_fragment_is_written(home, tmp_path):
-    records = [{"name": "gated/fig05_pareto", "status": "ok", "seconds": 61.4, "error": None}]
     staging = tmp_path / "staging"
-    pages.generate(staging, "cpu", records)
+    pages.generate(staging, "cpu", STATES)
     made = {f.name: f.read_text("utf-8") for f in (staging / "book" / "_generated").iterdir()}
-    assert set(made) == {"verdicts.md", "subject.md", "tuning.md", "status.md"}
+    assert set(made) == {"counts.md", "ledger.html", "subject.md", "tuning.md", "choices.md", "status.md"}
     assert all(text.endswith("\n") and "nan" not in text.lower().split() for text in made.values())
 
 
-def test_a_verdict_row_has_the_claim_the_interval_and_the_page(home):
-    (row,) = rows(pages.verdicts())[2:]
-    assert row[:5] == ["Gated needs fewer.", "**replicates**", "0.52 (0.37 to 0.74)", "below 1", "L0 ratio"]
-    assert "../notebooks/gated/fig05_pareto.ipynb" in row[5] and "cpu" in row[5] and "2030-01-02" in row[5]
+class Ledger(HTMLParser):
+    """The rows of the ledger's table: attributes, and text by column."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.links, self.column = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "tr" and "data-paper" in given:
+            self.rows.append(given | {"text": {}})
+        elif tag == "td":
+            self.column = given["data-label"]
+        elif tag == "a":
+            self.links.append(given["href"])
+
+    def handle_endtag(self, tag):
+        self.column = None if tag == "td" else self.column
+
+    def handle_data(self, data):
+        if self.column:
+            text = self.rows[-1]["text"]
+            text[self.column] = text.get(self.column, "") + data
 
 
-def test_a_value_that_does_not_exist_is_not_a_number(home):
-    file = home / "data" / "results" / "cpu" / "gated" / "fig05_pareto.json"
-    result = json.loads(file.read_text())
-    result["findings"]["verdicts"] = [VERDICT | {"low": None, "high": None}]
-    file.write_text(json.dumps(result))
-    assert "0.52 (none to none)" in pages.verdicts()
+def ledger_of(pages_there=("gated/fig05_pareto",)):
+    return Ledger(pages.ledger_table(pages.ledger.standings(), set(pages_there)))
+
+
+def test_a_row_has_the_claim_the_interval_the_verdict_and_the_page(home):
+    found = ledger_of()
+    assert [r["data-verdict"] for r in found.rows] == ["replicates", "not comparable here", "not run yet"]
+    first = found.rows[0]["text"]
+    assert first["claim"].startswith("Half <as> many.") and "recalled" in first["claim"]
+    assert first["here"] == "0.523 (0.371 to 0.639)L0 ratio" and first["paper"] == '0.5 (judged: 0.35 to 0.65)"half"'
+    assert "cpu tier, 2030-01-02" in first["rests on"] and "a processor" in first["rests on"]
+    assert found.rows[1]["text"]["here"] == "GPT-4 is closed" and "cpu tier" in found.rows[2]["text"]["rests on"]
+    assert found.links == ["../notebooks/gated/fig05_pareto.html"] and ledger_of(()).links == []
+
+
+def test_a_stale_result_says_so_wherever_it_stands(home, monkeypatch):
+    monkeypatch.setattr(pages.results, "stale", lambda result: ["library"])
+    assert "stale (library changed)" in ledger_of().rows[0]["text"]["rests on"]
+    assert "**stale** (library changed)" in pages.recorded("gated/fig05_pareto")
+
+
+def test_counts_are_per_paper_and_verdict(home):
+    found = {row[0]: row[1:] for row in rows(pages.counts(pages.ledger.standings()))[2:]}
+    assert found["replicates"] == ["1", "", ""] and found["not comparable here"] == ["", "1", ""]
+    assert found["not run yet"] == ["", "", "1"] and len(found) == 6
+
+
+def test_a_chapter_ends_with_what_each_tier_found_and_cost(home):
+    text = pages.recorded("gated/fig05_pareto")
+    assert "| L0 ratio | 0.523 (0.371 to 0.639): replicates |" in text
+    assert "a processor | 2030-01-02 | 24 | 61 s | 812 MB | fresh" in text
+    assert "{download}`JSON <../../results/cpu/gated/fig05_pareto.json>`" in text
+    assert "No result" in pages.recorded("gated/other")
 
 
 def test_the_smoke_tier_judges_nothing(home):
     (home / "data" / "results" / "cpu").rename(home / "data" / "results" / "smoke")
-    assert "No claim has been judged" in pages.verdicts()
+    assert ledger_of().rows[0]["data-verdict"] == "not run yet"
+    assert "No result" in pages.recorded("gated/fig05_pareto")
 
 
 def test_the_subjects_page_has_its_losses_and_its_last_point(home):
@@ -107,11 +171,18 @@ def test_the_tuning_table_marks_one_winner_per_kind(home):
     assert [row[2] for row in table[:3]] == ["2.00", "1.00", "0.50"]
 
 
-def test_the_status_table_shows_what_failed_and_what_never_ran():
-    records = [
-        {"name": "gated/a", "status": "failed", "seconds": 2.4, "error": "ValueError: a\nb"},
-        {"name": "gated/b", "status": "never run", "seconds": None, "error": None},
-    ]
-    first, second = rows(pages.status(records, "gpu"))[2:]
-    assert first[1:] == ["gpu", "failed", "2", "ValueError: a b"]
-    assert second[2] == "never run" and second[3] == ""
+def test_the_status_table_shows_how_everything_stands():
+    lines = rows(pages.status(STATES))[2:]
+    assert lines[0][1:4] == ["cpu", "fresh", "61"]
+    assert lines[1][2:] == ["failed", "2", "failed: ValueError: a \\\\| b"]
+    assert lines[2][2] == "never run" and lines[2][3] == ""
+
+
+def test_what_is_missing_is_said_to_be(tmp_path, monkeypatch):
+    assert "has not been trained" in pages.subject(tmp_path / "none")
+    monkeypatch.setattr(pages.results, "folder", lambda tier: tmp_path / tier)
+    assert "has not been run" in pages.tuning_table()
+
+
+def test_text_of_a_model_cannot_break_a_page():
+    assert pages._safe("a `b`\n| c <script> $x$ [l](u)") == "a \\`b\\` \\| c \\<script\\> \\$x\\$ \\[l\\](u)"

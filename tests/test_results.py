@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from saebook import results
+from saebook.errors import UserError
 from saebook.stats import Interval
 
 
@@ -22,14 +23,19 @@ def written(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "folder", lambda tier: tmp_path / tier)
     monkeypatch.setattr(results, "corpus", lambda source: Corpus())
     monkeypatch.setattr(results, "corpus_differences", lambda *_: [])
+    monkeypatch.setattr(
+        results.seal, "parts", lambda notebook, budget, corpus=None: {"library": "1", "parameters": str(budget.seeds)}
+    )
+    own = SimpleNamespace(tier="cpu", source="x", seeds=[0, 1])
+    monkeypatch.setattr(results.tiers, "resolve", lambda notebook, tier: own)
     subject = SimpleNamespace(name="tiny", weights_hash="0f", device=torch.device("cpu"))
 
     def write(trained, seeds=(0, 1)):
         points = pd.DataFrame({"l0": [1.0, 2.0]})
         points.attrs["trained"] = trained
         budget = SimpleNamespace(tier="cpu", source="x", seeds=list(seeds))
-        findings = {"ratio": Interval(0.5, float("-inf"), float("nan"), 1), "ok": True}
-        return results.write("paper.note", budget, subject, points, findings)
+        live = {"ratio": Interval(0.5, float("-inf"), float("nan"), 1), "order": [Interval(1, 0, 2, 3)]}
+        return results.write("paper.note", budget, subject, points, live, {"ok": True})
 
     return write
 
@@ -38,7 +44,9 @@ def test_what_is_written_is_strict_json_and_reads_back(written, tmp_path):
     made = written(3)
     text = (tmp_path / "cpu" / "paper" / "note.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == made == results.read("paper.note", "cpu")
-    assert made["findings"]["ratio"] == {"mean": 0.5, "low": None, "high": None, "n": 1}
+    assert made["live"]["ratio"] == {"mean": 0.5, "low": None, "high": None, "n": 1}
+    assert results.live(made, "ratio") == Interval(0.5, float("-inf"), float("inf"), 1)
+    assert results.live(made, "order") == [Interval(1, 0, 2, 3)]
     assert results.read("paper.other", "cpu") is None
     assert "3 SAEs trained" in results.provenance(made)
 
@@ -48,4 +56,26 @@ def test_a_page_from_stored_runs_keeps_the_cost_of_training(written, monkeypatch
     monkeypatch.setattr(results, "_BEGUN", results._BEGUN - 1000)
     assert written(0)["seconds"] == first["seconds"]
     assert written(2)["seconds"] > first["seconds"] + 900
-    assert written(0, seeds=(5, 6))["trained_runs"] == 0
+
+
+def test_other_parameters_never_replace_the_tiers_own_result(written, tmp_path):
+    own = written(3)
+    other = written(1, seeds=(5, 6))
+    assert results.read("paper.note", "cpu") == own != other
+    (beside,) = (tmp_path / "cpu" / "paper").glob("note@*.json")
+    assert json.loads(beside.read_text())["parameters"]["seeds"] == [5, 6]
+
+
+def test_a_result_is_stale_as_soon_as_a_part_of_its_seal_moves(written, monkeypatch):
+    made = written(3)
+    assert results.stale(made) == []
+    monkeypatch.setattr(results.seal, "parts", lambda *_: {"library": "2", "parameters": "[0, 1]"})
+    assert results.stale(made) == ["library"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "null"])
+def test_a_damaged_result_is_named(written, tmp_path, text):
+    written(3)
+    (tmp_path / "cpu" / "paper" / "note.json").write_text(text)
+    with pytest.raises(UserError, match="is damaged: restore it"):
+        results.read("paper.note", "cpu")

@@ -4,7 +4,6 @@ Jupyter Book only renders (``execute_notebooks: "off"``): its own execution woul
 pages, and its cache does not see the library. A failed notebook does not stop the others; its page says so.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,9 +14,9 @@ from pathlib import Path
 
 import nbformat
 
-from saebook import pages, paths, runner, tiers
+from saebook import pages, paths, runner, status, tiers
 from saebook.errors import UserError
-from saebook.runner import RunRecord
+from saebook.status import State
 
 _OUTSIDE = ("http:", "https:", "//")
 
@@ -29,9 +28,7 @@ def build(tier: str, names: list[str] | None = None) -> int:
     """
     tiers.load(tier)
     begun = time.monotonic()
-    chosen = [
-        runner.source(name).relative_to(paths.root() / "notebooks").with_suffix("").as_posix() for name in names or []
-    ]
+    chosen = [runner.source(name).relative_to(runner.home()).with_suffix("").as_posix() for name in names or []]
     chosen = chosen or [n for n in runner.names() if n.replace("/", ".") in tiers.load(tier)]
     if not chosen:
         raise UserError(f"tier {tier} has no notebook to run")
@@ -40,12 +37,12 @@ def build(tier: str, names: list[str] | None = None) -> int:
         started = time.monotonic()
         _fresh_or_run(name, tier)
         spent[f"notebook {name}"] = time.monotonic() - started
-    records = {name: runner.record(runner.executed(name, tier)) for name in runner.names()}
+    states = [status.state(name, tier) for name in runner.names()]
     started = time.monotonic()
-    staging = stage(tier, records)
+    staging = stage(tier, states)
     problems = render(staging)
     spent["rendering the book"] = time.monotonic() - started
-    problems += [f"{r.name} {r.status}: {r.error}" for r in records.values() if r and r.status != "ok"]
+    problems += [f"{s.name} {s.why}" for s in states if s.word == status.FAILED]
     print(f"\nwhere the time went (tier {tier}):")
     for what, seconds in spent.items():
         print(f"  {seconds:7.1f} s  {what}")
@@ -60,75 +57,54 @@ def html() -> Path:
     return paths.root() / "_build" / "html"
 
 
-def seal(name: str, tier: str) -> str:
-    """A hash of what a notebook's numbers depend on: its cells, the library, the budget files, the lock, the data."""
-    root, digest = paths.root(), hashlib.sha256(tier.encode())
-    for cell in nbformat.read(runner.source(name), 4).cells:
-        digest.update(f"{cell.cell_type}\0{cell.source}\0{cell.metadata.get('tags')}".encode())
-    library = Path(__file__).parent
-    files = [
-        *sorted(library.rglob("*.py")),
-        library / "tiers" / f"{tier}.yml",
-        root / "requirements.lock",
-        root / "data" / "claims.yml",
-    ]
-    files += sorted((root / "data" / "papers").glob("*.csv")) + sorted(
-        (root / "data" / "subjects").glob("*/*.safetensors")
-    )
-    for file in files:
-        digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
-
-
 def _fresh_or_run(name: str, tier: str) -> None:
-    now, out = seal(name, tier), runner.executed(name, tier)
-    before = runner.record(out)
-    if before and before.status == "ok" and nbformat.read(out, 4).metadata["replication"].get("seal") == now:
+    before = status.state(name, tier)
+    if before.page and before.word == status.FRESH:
         print(f"{name}: fresh, nothing to run ({before.seconds:.0f} s when it ran)")
         return
-    print(f"{name}: running at tier {tier}", flush=True)
-    kept = runner.run(name, tier, extra={"seal": now})
+    print(f"{name}: running at tier {tier}" + (f" ({before.why})" if before.why else ""), flush=True)
+    kept = runner.run(name, tier)
     print(f"{name}: {kept.status} in {kept.seconds:.0f} s" + (f", {kept.error}" if kept.error else ""), flush=True)
 
 
-def stage(tier: str, records: dict[str, RunRecord | None]) -> Path:
+def stage(tier: str, states: list[State]) -> Path:
     """Lay executed notebooks and prose out under the repository's own relative paths, in an empty folder."""
     root, staging = paths.root(), paths.root() / "_build" / "staging"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     shutil.copy(root / "_config.yml", staging)
     shutil.copytree(root / "book", staging / "book")
-    for name, kept in records.items():
-        target = staging / "notebooks" / f"{name}.ipynb"
+    for file in (paths.data() / "results").glob("*/*/*"):
+        if file.suffix in (".json", ".csv") and "@" not in file.name:
+            target = staging / "results" / file.relative_to(paths.data() / "results")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    for state in states:
+        target = staging / "notebooks" / f"{state.name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
-        page = nbformat.read(runner.executed(name, tier) if kept else runner.source(name), 4)
-        notice = _notice(kept, tier)
+        page = nbformat.read(runner.executed(state.name, tier) if state.page else runner.source(state.name), 4)
+        notice = _notice(state)
         if notice:
             # After the title, so that the page keeps its name in the table of contents.
             page.cells.insert(1, nbformat.v4.new_markdown_cell(notice))
-        if not kept or kept.status != "ok":
+        if not state.page or state.word == status.FAILED:
             _without_holes(page)
+        page.cells.append(nbformat.v4.new_markdown_cell(pages.recorded(state.name)))
         nbformat.write(page, target)
-    rows = [
-        {
-            "name": n,
-            "status": r.status if r else "never run",
-            "seconds": r.seconds if r else None,
-            "error": r.error if r else None,
-        }
-        for n, r in records.items()
-    ]
-    pages.generate(staging, tier, rows)
+    pages.generate(staging, tier, states)
     return staging
 
 
-def _notice(kept: RunRecord | None, tier: str) -> str:
-    if kept is None:
-        return f":::{{warning}}\nThis notebook has not been run at tier {tier}: the page below is its source.\n:::"
-    if kept.status != "ok":
+def _notice(state: State) -> str:
+    if not state.page:
+        return f":::{{warning}}\nThis notebook has not been run at tier {state.tier} in this copy: the page below is its source.\n:::"
+    kept = state.record
+    if state.word == status.FAILED:
         words = str(kept.error).replace("`", "'")
         return f":::{{error}}\nThis notebook did not finish ({kept.status}): `{words}`. {kept.unran} cells were not reached.\n:::"
-    if tier == "smoke":
+    if state.word == status.STALE:
+        return f":::{{warning}}\nThis page is stale ({state.why}): `make book TIER={state.tier}` makes it again.\n:::"
+    if state.tier == "smoke":
         return ":::{note}\nSmoke tier: budgets of seconds that check the plumbing. No conclusion can be drawn from these numbers.\n:::"
     return ""
 

@@ -1,6 +1,6 @@
-"""What a chapter needs between its budget and its tables: methods from a budget, rows for a page.
+"""What a chapter needs between its budget and its tables: an opened subject, text to measure on, rows for a page.
 
-Plumbing only; the method of a chapter lies in `saebook.analysis`, its numbers in `saebook.results`.
+Plumbing only; what a chapter trains is in `saebook.plans`, the method of a chapter lies in `saebook.analysis`, its numbers in `saebook.results`.
 """
 
 from types import SimpleNamespace
@@ -8,34 +8,31 @@ from types import SimpleNamespace
 import pandas as pd
 import torch
 
-from saebook import claims
+from saebook import claims, ledger, tiers
+from saebook.results import Live
 from saebook.sae import build
 from saebook.sae.base import Member, Stack
 from saebook.stats import Interval
 from saebook.subject import Site, Subject
-from saebook.sweep import Data, Method
 from saebook.text.tokens import tokens
-from saebook.train import Training
 
 
-def data(budget: SimpleNamespace) -> Data:
-    """The text of a budget: which source, how much of it is measured on."""
-    return Data(source=budget.source, eval_rows=budget.eval_rows, block=budget.block)
+def opened(notebook: str, tier: str, **asked) -> tuple[SimpleNamespace, Subject, Site]:
+    """The budget of a notebook (dotted) with what was `asked` for in it, its subject and its site."""
+    budget = tiers.resolve(notebook, tier, **asked)
+    subject = Subject.load(budget.subject)
+    return budget, subject, subject.site(budget.site, budget.layer)
 
 
-def gated_against_baseline(budget: SimpleNamespace) -> list[Method]:
-    """Gated at `d_sae` and the ReLU baseline at `baseline_width` times that: equal training compute (section 3.6)."""
+def held_out(subject: Subject, budget: SimpleNamespace) -> torch.Tensor:
+    """The held-out rows [N, T] that a budget measures on."""
+    rows = tokens(budget.source, subject.tokenizer, "held_out", subject.context)[: budget.eval_rows]
+    return torch.from_numpy(rows.astype("int64")).to(subject.device)
 
-    def training(lr: float) -> Training:
-        return Training(lr=lr, tokens=budget.tokens, batch=budget.batch)
 
-    return [
-        Method("gated", budget.d_sae, tuple(budget.gated_sparsities), training(budget.gated_lr)),
-        Method(
-            "relu", round(budget.d_sae * budget.baseline_width), tuple(budget.baseline_sparsities),
-            training(budget.baseline_lr),
-        ),
-    ]  # fmt: skip
+def intervals(live: Live) -> pd.DataFrame:
+    """Named intervals as a table."""
+    return pd.DataFrame({name: vars(one) for name, one in live.items()}).T.astype({"n": int}).round(4)
 
 
 def untrained(architecture: str, subject: Subject, site: Site, budget: SimpleNamespace) -> tuple[Stack, torch.Tensor]:
@@ -46,8 +43,7 @@ def untrained(architecture: str, subject: Subject, site: Site, budget: SimpleNam
         if name not in ("W_enc", "W_dec"):
             noise = 0.1 * torch.randn(parameter.shape, generator=generator)
             parameter.data += noise.to(parameter.device)
-    rows = torch.from_numpy(tokens(budget.source, subject.tokenizer, "held_out", subject.context)[:4].astype("int64"))
-    return stack, subject.activations(rows, site).flatten(0, 1)
+    return stack, subject.activations(held_out(subject, budget)[:4], site).flatten(0, 1)
 
 
 def comparison(ours: Interval, published: pd.DataFrame) -> pd.DataFrame:
@@ -63,29 +59,17 @@ def comparison(ours: Interval, published: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("").round(2)
 
 
-def verdicts(prefix: str, live: dict[str, Interval], budget: SimpleNamespace) -> list[dict]:
-    """One row per claim of the ledger whose id starts with `prefix`, judged by its live interval.
+def verdicts(notebook: str, live: Live, budget: SimpleNamespace) -> pd.DataFrame:
+    """The verdicts on the claims that `notebook` (dotted) judges, from its `live` intervals, as a reader sees them.
 
-    At the smoke tier nothing is judged: its budgets check the plumbing.
+    At a tier below the one a claim names nothing is judged. Raises `KeyError` when a live quantity is missing.
     """
-    rows = []
-    for claim in claims.load(prefix):
-        interval = live[claim.live]
-        verdict = claims.NOT_JUDGED if budget.tier == "smoke" else claims.verdict(claim, interval).value
-        rows.append(
-            {
-                "id": claim.id, "claim": claim.claim, "quantity": claim.quantity, "paper": claim.expected, "ours": interval.mean,
-                "low": interval.low, "high": interval.high, "verdict": verdict,
-            }
-        )  # fmt: skip
-    return rows
-
-
-def verdict_table(rows: list[dict]) -> pd.DataFrame:
-    """The verdicts as a reader sees them."""
-    shown = [
-        {"claim": r["claim"], "quantity": r["quantity"], "paper": r["paper"], "ours": f"{r['ours']:.2f}", "interval": f"{r['low']:.2f} to {r['high']:.2f}",
-         "verdict": r["verdict"]}
-        for r in rows
+    rows = [
+        {
+            "claim": claim.claim, "quantity": claim.quantity, "paper": claim.expected,
+            "ours (95 % interval)": ledger.shown(live[claim.key]),
+            "verdict": ledger.judged(claim, live[claim.key], budget.tier),
+        }
+        for claim in claims.judged_by(notebook)
     ]  # fmt: skip
-    return pd.DataFrame(shown).set_index("claim")
+    return pd.DataFrame(rows).set_index("claim")

@@ -43,6 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--tier", default="cpu")
     book.set_defaults(act=_book)
 
+    estimate = commands.add_parser("estimate", help="time, memory, disk and download of a tier, before anything runs")
+    estimate.add_argument("names", nargs="*", help="only these notebooks, as PAPER/NAME (default: all)")
+    estimate.add_argument("--tier", default="cpu")
+    estimate.set_defaults(act=_estimate)
+
+    status = commands.add_parser("status", help="how every notebook stands: fresh, stale, failed or never run, and why")
+    status.add_argument("--tier", default="cpu")
+    status.set_defaults(act=_status)
+
     tune = commands.add_parser("tune", help="choose learning rates on the tuning seeds and record the grid")
     tune.add_argument("notebook", help="dotted, such as gated.fig05_pareto")
     tune.add_argument("--tier", default="cpu")
@@ -88,6 +97,24 @@ def _book(options) -> int:
     from saebook import book
 
     return book.build(options.tier, options.names or None)
+
+
+def _estimate(options) -> int:
+    from saebook import estimate, runner, tiers
+
+    tiers.load(options.tier)
+    names = [runner.source(name).relative_to(runner.home()).with_suffix("").as_posix() for name in options.names]
+    print("\n".join(estimate.table(list(estimate.estimate(options.tier, names or None)))))
+    return 0
+
+
+def _status(options) -> int:
+    from saebook import status
+
+    for s in status.states(options.tier):
+        seconds = "" if s.seconds is None else f"{s.seconds:.0f} s"
+        print(f"{s.name:28s} {s.tier:6s} {s.word:10s} {seconds:>7s}  {s.why}".rstrip())
+    return 0
 
 
 def _tune(options) -> int:

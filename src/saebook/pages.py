@@ -1,46 +1,146 @@
-"""Fragments of the book that are made from data at build time: verdicts, subject, tuning, status.
+"""Fragments of the book that are made from data at build time: ledger, results, subject, tuning, choices, status.
 
 Prose pages include them, so that no number in prose is typed. What has not been measured is said to be missing.
 """
 
 import json
 import re
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 import pandas as pd
 
-from saebook import paths, results, tuning
+from saebook import choices, claims, ledger, paths, results, tuning
+from saebook.ledger import Standing
+from saebook.status import State
 
 SUBJECT = "prose-4l128"
-TIERS_THAT_JUDGE = ("cpu", "gpu", "paper")
+TIERS_THAT_COUNT = claims.TIERS[1:]
+_PAPERS = {"gated": "Gated", "topk": "Top-k", "e2e": "e2e"}
 
 
-def generate(staging: Path, tier: str, records: list[dict]) -> None:
-    """Write every fragment into ``staging/book/_generated``. `records` are the rows of the status table."""
+def generate(staging: Path, tier: str, states: Sequence[State]) -> None:
+    """Write every fragment into ``staging/book/_generated``."""
     home = staging / "book" / "_generated"
     home.mkdir(parents=True, exist_ok=True)
-    (home / "verdicts.md").write_text(verdicts(), "utf-8")
+    rows = ledger.standings()
+    pages = {state.name for state in states}
+    (home / "counts.md").write_text(counts(rows), "utf-8")
+    (home / "ledger.html").write_text(ledger_table(rows, pages), "utf-8")
     (home / "subject.md").write_text(subject(paths.data() / "subjects" / SUBJECT), "utf-8")
     (home / "tuning.md").write_text(tuning_table(), "utf-8")
-    (home / "status.md").write_text(status(records, tier), "utf-8")
+    (home / "choices.md").write_text(choices.table(), "utf-8")
+    (home / "status.md").write_text(status(states), "utf-8")
 
 
-def verdicts() -> str:
-    """One row per judged claim and tier, from the recorded results. A phone shows the first columns: claim and verdict."""
-    rows = []
-    for tier in TIERS_THAT_JUDGE:
-        for file in sorted(results.folder(tier).glob("*/*.json")):
-            result = json.loads(file.read_text("utf-8"))
-            page = f"../notebooks/{result['notebook'].replace('.', '/')}.ipynb"
-            for row in result["findings"].get("verdicts", []):
-                live = f"{_number(row['ours'])} ({_number(row['low'])} to {_number(row['high'])})"
-                where = f"[{tier}, {result['date']}]({page})"
-                rows.append([row["claim"], f"**{row['verdict']}**", live, row["paper"], row["quantity"], where])
-    if not rows:
-        return "No claim has been judged yet: the tiers that judge have not been run in this copy.\n"
+def counts(rows: Sequence[Standing]) -> str:
+    """How many claims of each paper have each verdict."""
+    found = ledger.counts(rows)
+    words = list(next(iter(found.values())))
     return _table(
-        ["claim", "verdict", "here (95\N{NO-BREAK SPACE}% interval)", "paper", "quantity", "tier and page"], rows
+        ["verdict", *_PAPERS.values()], [[word, *(found[paper][word] or "" for paper in _PAPERS)] for word in words]
     )
+
+
+def ledger_table(rows: Sequence[Standing], pages: set[str]) -> str:
+    """The ledger as HTML, judged claims first: whole without a script, narrowed by native controls with one."""
+    judged = [w.value for w in claims.Verdict if w is not claims.Verdict.NOT_COMPARABLE]
+    order = sorted(rows, key=lambda r: (list(_PAPERS).index(r.claim.paper), r.verdict not in judged))
+    words = [w for w in [*(v.value for v in claims.Verdict), claims.NOT_RUN] if any(r.verdict == w for r in rows)]
+    options = "".join(f"<option>{escape(word)}</option>" for word in words)
+    papers = "".join(f'<option value="{p}">{name}</option>' for p, name in _PAPERS.items())
+    body = "".join(_ledger_row(row, pages) for row in order)
+    return (
+        '<form class="ledger-filter" hidden aria-label="Narrow the table">'
+        f'<label>paper <select name="paper"><option value="">all</option>{papers}</select></label>'
+        f'<label>verdict <select name="verdict"><option value="">all</option>{options}</select></label>'
+        '<label>words <input type="search" name="words" autocomplete="off"></label>'
+        '<output aria-live="polite"></output></form>'
+        '<table class="ledger"><thead><tr><th scope="col">claim</th><th scope="col">verdict</th>'
+        '<th scope="col">here (95&nbsp;% interval)</th><th scope="col">paper</th><th scope="col">rests on</th></tr></thead>'
+        f"<tbody>{body}</tbody></table>\n{_FILTER}"
+    )
+
+
+def _ledger_row(row: Standing, pages: set[str]) -> str:
+    claim = row.claim
+    link = f"../notebooks/{claim.notebook.replace('.', '/')}.html"
+    where = escape(f"{_PAPERS[claim.paper]}, {claim.where}")
+    where = f'<a href="{link}">{where}</a>' if claim.notebook.replace(".", "/") in pages else where
+    doubt = "" if claim.confirmed else " <small>(recalled, not read in the paper)</small>"
+    here = f"{escape(ledger.shown(row.live))}<br><small>{escape(claim.quantity)}</small>" if row.live else ""
+    if claim.not_comparable:
+        here = f"<small>{escape(claim.not_comparable)}</small>"
+    rests = ""
+    if row.result:
+        rests = f"{row.result['tier']} tier, {row.result['date']}<br><small>{escape(row.result['device'])}</small>"
+        rests += (
+            f"<br><strong>stale</strong> <small>({escape(', '.join(row.stale))} changed)</small>" if row.stale else ""
+        )
+    elif not claim.not_comparable:
+        rests = f"<small>needs the {claim.tier} tier</small>"
+    paper = escape(claim.expected) + (f"<br><small>{escape(claim.precision)}</small>" if claim.precision else "")
+    cells = [("claim", f"{escape(claim.claim)}<br><small>{where}{doubt}</small>"),
+             ("verdict", f'<span class="verdict">{escape(row.verdict)}</span>'),
+             ("here", here), ("paper", paper), ("rests on", rests)]  # fmt: skip
+    inside = "".join(f'<td data-label="{label}">{content}</td>' for label, content in cells)
+    return f'<tr data-paper="{claim.paper}" data-verdict="{escape(row.verdict)}" id="{claim.id}">{inside}</tr>\n'
+
+
+_FILTER = """<script>
+(() => {
+  const form = document.querySelector(".ledger-filter"), rows = [...document.querySelectorAll("table.ledger tbody tr")];
+  const narrow = () => {
+    const wanted = Object.fromEntries(new FormData(form)), words = wanted.words.toLowerCase();
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = (wanted.paper && row.dataset.paper !== wanted.paper)
+        || (wanted.verdict && row.dataset.verdict !== wanted.verdict) || !row.textContent.toLowerCase().includes(words);
+      shown += !row.hidden;
+    }
+    form.querySelector("output").value = `${shown} of ${rows.length} claims`;
+  };
+  form.hidden = false;
+  form.addEventListener("input", narrow);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  narrow();
+})();
+</script>
+"""
+
+
+def recorded(name: str) -> str:
+    """The end of a chapter (PAPER/NAME): what each tier found for its claims, what that cost, and the files."""
+    notebook = name.replace("/", ".")
+    kept = {tier: found for tier in TIERS_THAT_COUNT if (found := results.read(notebook, tier))}
+    parts = ["## Recorded results, and what they cost\n"]
+    if not kept:
+        return parts[0] + "\nNo result of this page is recorded yet.\n"
+    found = [
+        [claim.quantity, *(_found(claim, result, tier) for tier, result in kept.items())]
+        for claim in claims.judged_by(notebook)
+    ]
+    if found:
+        parts.append(_table(["quantity", *(f"{tier} tier" for tier in kept)], found))
+    rows = []
+    for tier, result in kept.items():
+        moved = results.stale(result)
+        home = f"../../results/{tier}/{name}"
+        rows.append([
+            tier, result["device"], result["date"], result["trained_runs"], f"{result['seconds']:.0f} s", f"{result['peak_memory_mb']} MB",
+            f"**stale** ({', '.join(moved)} changed)" if moved else "fresh",
+            f"{{download}}`JSON <{home}.json>`, {{download}}`CSV <{home}.csv>`",
+        ])  # fmt: skip
+    parts.append(_table(["tier", "machine", "made", "SAEs trained", "time", "memory", "seal", "files"], rows))
+    return "\n".join(parts)
+
+
+def _found(claim: claims.Claim, result: dict, tier: str) -> str:
+    if claim.key not in result["live"]:
+        return "not recorded"
+    live = results.live(result, claim.key)
+    return f"{ledger.shown(live)}: {ledger.judged(claim, live, tier)}"
 
 
 def subject(folder: Path) -> str:
@@ -81,7 +181,7 @@ def subject(folder: Path) -> str:
 
 def tuning_table(tier: str = "cpu") -> str:
     """The recorded grid of learning rates, with the winners marked."""
-    result = results.read("gated.tuning_fig05_pareto", tier)
+    result = results.read("gated.tuning_fig05_pareto", tier)  # lies beside the result, without a notebook of its own
     if result is None:
         return "The grid has not been run in this copy.\n"
     table = pd.read_csv(results.folder(tier) / "gated" / "tuning_fig05_pareto.csv")
@@ -99,14 +199,14 @@ def tuning_table(tier: str = "cpu") -> str:
     return _table(["kind", "learning rate", "L0 needed, against the middle rate", "tuning seeds"], rows)
 
 
-def status(records: list[dict], tier: str) -> str:
-    """The runner's record of each notebook at this tier."""
+def status(states: Sequence[State]) -> str:
+    """How every notebook stands at this build's tier."""
     rows = [
-        [f"[{r['name']}](../notebooks/{r['name']}.ipynb)", tier, r["status"],
-         "" if r["seconds"] is None else f"{r['seconds']:.0f}", _safe(r["error"] or "")]
-        for r in records
+        [f"[{s.name}](../notebooks/{s.name}.ipynb)", s.tier, s.word, "" if s.seconds is None else f"{s.seconds:.0f}",
+         _safe(s.why)]
+        for s in states
     ]  # fmt: skip
-    return _table(["notebook", "tier", "status", "seconds", "error"], rows)
+    return _table(["notebook", "tier", "state", "seconds", "why"], rows)
 
 
 def _table(header: list[str], rows: list[list]) -> str:

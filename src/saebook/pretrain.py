@@ -6,7 +6,6 @@ number of tokens, so a longer run begins as a shorter one did. Letters: B rows, 
 """
 
 import json
-import platform
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saebook import hardware
 from saebook.errors import UserError
 from saebook.progress import bar
 from saebook.text.sources import corpus
@@ -179,7 +179,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
         "held_out_bytes": sum(len(d.text.encode()) for d in text.held_out),
         "held_out_loss": evaluate(model, held_out),
         "seconds": round(seconds),
-        "hardware": f"{torch.cuda.get_device_name() if device != 'cpu' else _processor()}, {torch.get_num_threads()} threads",
+        "hardware": hardware.device("cpu" if device == "cpu" else "cuda"),
         "torch": torch.__version__,
         "curve_columns": ["tokens", "train_loss", "held_out_loss_of_128_rows"],
         "curve": curve,
@@ -203,9 +203,3 @@ def _rows(train: np.ndarray, recipe: Recipe, step: int) -> np.ndarray:
     order = np.random.default_rng([recipe.seed, step // per_pass]).permutation(len(train))
     first = step % per_pass * recipe.rows_per_step
     return train[np.sort(order[first : first + recipe.rows_per_step])]
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()

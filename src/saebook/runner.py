@@ -22,7 +22,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from saebook import paths, tiers
+from saebook import paths, seal, tiers
 from saebook.errors import UserError
 
 TIMEOUT = 3600  # seconds a cell may take
@@ -51,15 +51,20 @@ class RunRecord:
     parameters: dict
 
 
+def home() -> Path:
+    """The folder of all notebooks."""
+    return paths.root() / "notebooks"
+
+
 def names() -> list[str]:
-    """Every notebook, as PAPER/NAME, in order."""
-    home = paths.root() / "notebooks"
-    return sorted(p.relative_to(home).with_suffix("").as_posix() for p in home.glob("*/*.ipynb"))
+    """Every notebook, as PAPER/NAME: the ruler first, then paper by paper."""
+    found = (p.relative_to(home()).with_suffix("").as_posix() for p in home().glob("*/*.ipynb"))
+    return sorted(found, key=lambda name: (not name.startswith("ruler/"), name))
 
 
 def source(name: str) -> Path:
     """The notebook file of a name. Raises `UserError` with the nearest names."""
-    file = paths.root() / "notebooks" / f"{name.removesuffix('.ipynb').removeprefix('notebooks/')}.ipynb"
+    file = home() / f"{name.removesuffix('.ipynb').removeprefix('notebooks/')}.ipynb"
     if not file.is_file():
         near = difflib.get_close_matches(name, names(), 1, 0.4)
         raise UserError(
@@ -187,30 +192,38 @@ def record(file: Path) -> RunRecord | None:
 
 
 def run(
-    name: str, tier: str = "smoke", given: dict | None = None, out: Path | None = None, timeout: int = TIMEOUT,
-    extra: dict | None = None,
+    name: str, tier: str = "smoke", given: dict | None = None, out: Path | None = None, timeout: int = TIMEOUT
 ) -> RunRecord:  # fmt: skip
     """Execute notebook `name` at `tier` with parameters `given` and return how it ended.
 
     Nothing is written when a name or a type is refused (`UserError`). A run that fails leaves its notebook, with its
-    record, at `out` (default: `executed(name, tier)`). `extra` is kept in the notebook's metadata beside the record.
+    record, at `out` (default: `executed(name, tier)`). The seal of the run is kept in its metadata beside the record.
     """
     file = source(name)
     tiers.load(tier)
     values = check(parameters(file), {"tier": tier, **(given or {})})
     if values["tier"] != tier:
         raise UserError("give the tier once: --tier, not -p tier")
+    now = _seal(file, tier, values)
     out = out or executed(name, tier)
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}.ipynb")
     try:
-        return _execute(file, name, tier, values, aside, out, timeout, extra or {})
+        return _execute(file, name, tier, values, aside, out, timeout, now)
     finally:
         aside.unlink(missing_ok=True)
 
 
+def _seal(file: Path, tier: str, values: dict) -> dict[str, str]:
+    """The seal of a run with these parameter `values`; raises `UserError` for one that the budget cannot take."""
+    notebook = file.relative_to(home()).with_suffix("").as_posix().replace("/", ".")
+    if notebook not in tiers.load(tier):
+        return {}
+    return seal.parts(notebook, tiers.resolve(notebook, tier, **{k: v for k, v in values.items() if k != "tier"}))
+
+
 def _execute(
-    file: Path, name: str, tier: str, values: dict, aside: Path, out: Path, timeout: int, extra: dict
+    file: Path, name: str, tier: str, values: dict, aside: Path, out: Path, timeout: int, now: dict
 ) -> RunRecord:
     # Imported late: the command line answers wrong parameters without the second that papermill takes to load.
     import papermill
@@ -232,6 +245,8 @@ def _execute(
         except DeadKernelError:
             status, error = "killed", "the kernel died (out of memory?)"
         except papermill.PapermillExecutionError as failure:
+            if failure.ename == "KeyboardInterrupt":  # the kernel was told too: this is the reader's wish, no failure
+                raise KeyboardInterrupt from None
             status, error = "failed", _last_words(failure.ename, failure.evalue)
     book = nbformat.read(aside, 4)
     code = [c for c in book.cells if c.cell_type == "code" and c.source.strip()]
@@ -249,7 +264,7 @@ def _execute(
         if "injected-parameters" in tags and "hide-input" not in tags:
             cell.metadata["tags"] = [*tags, "hide-input"]
     book.cells = [c for c in book.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
-    book.metadata["replication"] = asdict(kept) | extra
+    book.metadata["replication"] = asdict(kept) | {"seal": now}
     nbformat.write(book, aside)
     aside.replace(out)
     return kept

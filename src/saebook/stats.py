@@ -92,3 +92,8 @@ def l0_ratio(
     # The ends themselves belong to both ranges, but for rounding; stay inside.
     levels = np.linspace(low, high, points + 2)[1:-1]
     return float(np.exp(np.mean(np.log(l0_at(l0_a, quality_a, levels)) - np.log(l0_at(l0_b, quality_b, levels)))))
+
+
+def joint_level(contrasts: int, level: float = 0.95) -> float:
+    """The level of each of several intervals that are to hold together with `level` (Bonferroni)."""
+    return 1.0 - (1.0 - level) / contrasts

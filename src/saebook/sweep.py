@@ -56,14 +56,7 @@ def sweep(
     Every run of the call sees the same activations in the same order; the subject runs once per batch for all.
     """
     store = store or Store()
-    wanted = [
-        (method, Member(seed, sparsity), _key(subject, site, method, Member(seed, sparsity), data))
-        for method in methods
-        for sparsity in method.sparsities
-        for seed in seeds
-    ]
-    if len({key for *_, key in wanted}) != len(wanted):
-        raise UserError("the sweep asks for the same run twice: give every seed and sparsity once")
+    wanted = runs(subject, site, methods, seeds, data)
     job_key = key_of({"runs": sorted(key for *_, key in wanted)})
     with store.lock(job_key):
         missing = [entry for entry in wanted if not store.has(entry[2])]
@@ -72,6 +65,21 @@ def sweep(
     table = pd.DataFrame([_row(method, member, key, store) for method, member, key in wanted])
     table.attrs["trained"] = len(missing)
     return table
+
+
+def runs(
+    subject: Subject, site: Site, methods: list[Method], seeds: list[int], data: Data
+) -> list[tuple[Method, Member, str]]:
+    """The runs that a sweep consists of, each with its key in the store. Raises `UserError` when one stands there twice."""
+    wanted = [
+        (method, Member(seed, sparsity), _key(subject, site, method, Member(seed, sparsity), data))
+        for method in methods
+        for sparsity in method.sparsities
+        for seed in seeds
+    ]
+    if len({key for *_, key in wanted}) != len(wanted):
+        raise UserError("the sweep asks for the same run twice: give every seed and sparsity once")
+    return wanted
 
 
 def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from saebook import chapters, results, tiers
+from saebook import plans, results, tiers
 from saebook.analysis.pareto import ratio
 from saebook.subject import Subject
 from saebook.sweep import sweep
@@ -25,14 +25,14 @@ def tune(notebook: str, tier: str, rates: tuple[float, ...] = RATES, seeds: tupl
     budget = tiers.resolve(notebook, tier)
     subject = Subject.load(budget.subject)
     site = subject.site(budget.site, budget.layer)
-    found = []
+    parts = []
     for rate in rates:
-        methods = [replace(m, training=replace(m.training, lr=rate)) for m in chapters.gated_against_baseline(budget)]
-        found.append(sweep(subject, site, methods, list(seeds), chapters.data(budget)).assign(lr=rate))
-    table = pd.concat(found, ignore_index=True)
+        methods = [replace(m, training=replace(m.training, lr=rate)) for m in plans.gated_against_baseline(budget)]
+        parts.append(sweep(subject, site, methods, list(seeds), plans.data(budget)).assign(lr=rate))
+    table = pd.concat(parts, ignore_index=True)
     scored = scores(table)
-    name = notebook.split(".")[0] + ".tuning_" + notebook.split(".")[1]
-    results.write(name, budget, subject, table, {"rates": rates, "seeds": seeds, "chosen": chosen(scored)})
+    found = {"rates": rates, "seeds": seeds, "chosen": chosen(scored), "penalty": penalty(scored)}
+    results.tuning(tier, notebook, budget, subject, table, found)
     return scored
 
 
@@ -51,3 +51,11 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
 def chosen(scored: pd.DataFrame) -> dict[str, float]:
     """The winning rate of each method."""
     return {method: float(g.loc[g.l0_ratio.idxmin(), "lr"]) for method, g in scored.groupby("method")}
+
+
+def penalty(scored: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """How many times the winner's features each rate of each method needs; null where the curves do not meet."""
+    return {
+        method: {f"{row.lr:g}": row.l0_ratio / g.l0_ratio.min() for row in g.itertuples()}
+        for method, g in scored.groupby("method")
+    }

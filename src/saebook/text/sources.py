@@ -74,6 +74,11 @@ def corpus(source: str = "environment") -> Corpus:
     return made
 
 
+def environment_is_cached() -> bool:
+    """Whether the environment's prose has been read before, so that asking for it takes no time."""
+    return (paths.cache() / "text" / f"{_environment_key()}.jsonl").is_file()
+
+
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     """One line per package whose documents differ from the manifest shipped with a subject; empty when all agree."""
     packages: dict[str, list[int]] = {}
