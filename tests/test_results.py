@@ -44,7 +44,7 @@ def test_what_is_written_is_strict_json_and_reads_back(written, tmp_path):
     made = written(3)
     text = (tmp_path / "cpu" / "paper" / "note.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == made == results.read("paper.note", "cpu")
-    assert made["live"]["ratio"] == {"mean": 0.5, "low": None, "high": None, "n": 1}
+    assert made["live"]["ratio"] == {"mean": 0.5, "low": None, "high": None, "n": 1, "values": []}
     assert results.live(made, "ratio") == Interval(0.5, float("-inf"), float("inf"), 1)
     assert results.live(made, "order") == [Interval(1, 0, 2, 3)]
     assert results.read("paper.other", "cpu") is None

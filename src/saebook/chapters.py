@@ -32,7 +32,8 @@ def held_out(subject: Subject, budget: SimpleNamespace) -> torch.Tensor:
 
 def intervals(live: Live) -> pd.DataFrame:
     """Named intervals as a table."""
-    return pd.DataFrame({name: vars(one) for name, one in live.items()}).T.astype({"n": int}).round(4)
+    rows = {name: [f"{one.mean:.4f}", f"{one.low:.4f}", f"{one.high:.4f}", one.n] for name, one in live.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
 
 
 def untrained(architecture: str, subject: Subject, site: Site, budget: SimpleNamespace) -> tuple[Stack, torch.Tensor]:

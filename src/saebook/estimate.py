@@ -228,6 +228,8 @@ def table(found: list[Estimate]) -> list[str]:
             f"{e.notebook.replace('.', '/', 1):28s} {e.total:6.0f} s {megabytes(e.memory):>8s} {megabytes(e.disk):>8s}"
             f"  {e.trains:3d}{f' (+{e.stored} stored)' if e.stored else ''}  {e.download}"
         )
+    if not any(e.known for e in found):
+        return lines
     whole = sum(e.total for e in found)
     most = max((e.memory for e in found), default=0.0)
     lines.append(f"{'in all':28s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(sum(e.disk for e in found)):>8s}")

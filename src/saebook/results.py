@@ -182,7 +182,8 @@ def _plain(value):
 def _interval(kept: dict) -> Interval:
     """An interval as it was before JSON, which knows neither infinity nor what is no number."""
     ends = (("mean", math.nan), ("low", -math.inf), ("high", math.inf))
-    return Interval(*(instead if kept[name] is None else kept[name] for name, instead in ends), kept["n"])
+    found = (instead if kept[name] is None else kept[name] for name, instead in ends)
+    return Interval(*found, kept["n"], tuple(kept.get("values", ())))
 
 
 def _whole(file: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats as scipy_stats
@@ -10,21 +10,26 @@ from scipy import stats as scipy_stats
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its confidence interval; `n` values went in. With fewer than two the interval is the whole line."""
+    """A mean with its confidence interval; `n` values went in, `values` where they are few enough to be kept.
+
+    With fewer than two the interval is the whole line.
+    """
 
     mean: float
     low: float
     high: float
     n: int
+    values: tuple[float, ...] = field(default=(), compare=False)
 
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Student's t interval of the mean."""
     x = np.asarray(values, float)
+    kept = tuple(x.tolist())
     if len(x) < 2:
-        return Interval(float(x.mean()) if len(x) else math.nan, -math.inf, math.inf, len(x))
+        return Interval(float(x.mean()) if len(x) else math.nan, -math.inf, math.inf, len(x), kept)
     half = float(scipy_stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
-    return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
+    return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x), kept)
 
 
 def bootstrap_interval(

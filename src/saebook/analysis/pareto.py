@@ -53,7 +53,7 @@ def log_interval(ratios: list[float], level: float = 0.95) -> Interval:
     if not logs:
         return Interval(float("nan"), 0.0, float("inf"), 0)
     found = t_interval(logs, level)
-    return Interval(math.exp(found.mean), _exp(found.low), _exp(found.high), found.n)
+    return Interval(math.exp(found.mean), _exp(found.low), _exp(found.high), found.n, tuple(map(math.exp, logs)))
 
 
 def ratio(one: pd.DataFrame, other: pd.DataFrame) -> float:
