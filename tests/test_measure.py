@@ -87,3 +87,25 @@ def test_skipped_positions_keep_their_own_activations(small_subject, site, rows)
     expected = small_subject.splice(rows, site).loss(broken)[:, 30:].mean().item()
     assert found["ce"] == pytest.approx(expected, rel=1e-6)
     assert found["eval_tokens"] == 80
+
+
+def test_an_sae_that_normalises_tokens_is_read_in_its_space_and_spliced_as_an_activation(small_subject, site, rows):
+    passing, silent = identity(32), identity(32, offset=-1e6)
+    for stack in (passing, silent):
+        stack.per_token = True
+    plain = identity(32, shrink=0.7)
+    ((whole,), (nothing,), (beside,)) = measure.measure([passing, silent, plain], small_subject, site, rows, skip=1)
+    assert whole["loss_recovered"] == pytest.approx(1, abs=1e-5) and whole["normalised_mse"] < 1e-9
+    x = small_subject.activations(rows, site)[:, 1:].flatten(0, 1).double()
+    z = (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-5)
+    error = z.square().sum() / (z - z.mean(0)).square().sum()
+    assert nothing["normalised_mse"] == pytest.approx(error.item(), rel=1e-5)
+    # Nothing is said, but each token keeps its own mean: that is not zero ablation.
+    flat = small_subject.loss(
+        rows, site, lambda a: torch.cat([a[:, :1], a[:, 1:].mean(-1, keepdim=True).expand_as(a[:, 1:])], 1)
+    )
+    assert nothing["ce"] == pytest.approx(flat[:, 1:].mean().item(), rel=1e-5)
+    # A stack beside them in the same call keeps its own space.
+    assert beside["relative_reconstruction_bias"] == pytest.approx(0.7, rel=1e-6)
+    alone = measure.measure([identity(32, shrink=0.7)], small_subject, site, rows, skip=1)[0][0]
+    assert beside["normalised_mse"] == pytest.approx(alone["normalised_mse"], rel=1e-9)

@@ -8,7 +8,8 @@ from saebook.sae import ARCHITECTURES, Gated, Member, TopK, build
 from saebook.sae.base import geometric_median
 
 D, M, B = 12, 40, 64
-SPARSITIES = {"relu": (0.3, 1.5), "gated": (0.3, 1.5), "topk": (3, 7)}
+SPARSITIES = dict.fromkeys(ARCHITECTURES, (0.3, 1.5)) | {"topk": (3, 7)}
+SMOOTH = ("relu", "gated", "topk")  # those whose gradient is that of a function; ProLU's are synthetic
 DEAD = (torch.arange(9), torch.arange(0))  # nine of the first member, none of the second
 FEW = (torch.tensor([3, 30]), torch.arange(20, 26))  # fewer than k_aux of each
 
@@ -50,7 +51,7 @@ def test_fast_gradients_are_autograds(kind, dead):
     assert torch.equal(fast.fired, plain.fired) and torch.allclose(fast.l0, plain.l0)
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", SMOOTH)
 def test_autograd_agrees_with_finite_differences(kind):
     """The twin that the fast gradients are held to is itself right; frozen copies make Gated's no gradient of a function."""
     made, x = stack(kind), data(n=8)
@@ -80,6 +81,10 @@ ROUTES = {
     ("gated", "sparsity"): {"W_enc", "b_gate", "b_dec"},
     ("gated", "auxiliary"): {"W_enc", "b_gate", "b_dec"},
     ("topk", "reconstruction"): {"W_enc", "W_dec", "b_enc", "b_dec"},
+    ("prolu_relu", "reconstruction"): {"W_enc", "W_dec", "b_enc", "b_dec"},
+    ("prolu_relu", "sparsity"): {"W_enc", "b_enc", "b_dec"},
+    ("prolu_ste", "reconstruction"): {"W_enc", "W_dec", "b_enc", "b_dec"},
+    ("prolu_ste", "sparsity"): {"W_enc", "b_enc", "b_dec"},
     ("topk", "auxiliary"): {"W_enc", "W_dec", "b_enc", "b_dec"},
 }
 
@@ -127,6 +132,38 @@ def test_auxk_is_the_papers_formula_and_weight():
     guess = torch.zeros_like(pre).scatter(1, latents, values.relu()) @ made.W_dec[0, :9]
     expected = (error - guess).square().sum() / (error - error.mean(0)).square().sum() / 32
     assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_prolu_gates_without_shifting_and_its_two_gradients_are_those_proposed():
+    m = torch.tensor([[-1.0, 0.5, 2.0, 3.0]], dtype=torch.float64)
+    bias, d_f = torch.tensor([[0.0, -1.0, -1.0, 1.0]], dtype=torch.float64), torch.tensor([[1.0, 1.0, 0.5, -2.0]])
+    for kind, at_m, at_b in (
+        ("prolu_relu", [0.0, 0.0, 0.5, -2.0], [0.0, 0.0, 0.5, -2.0]),
+        ("prolu_ste", [0.0, 0.0, 1.5, -8.0], [0.0, 0.0, 1.0, -6.0]),  # 1 + m times, and m times
+    ):
+        one = build(kind, 4, 4, (Member(0, 1.0),), dtype=torch.float64)
+        one.W_enc.data[0] = torch.eye(4)
+        one.b_enc.data[:] = bias
+        x = m.clone().requires_grad_()
+        f = one.encode(x)
+        assert f[0].tolist() == [[0.0, 0.0, 2.0, 3.0]]
+        f[0].backward(d_f.double())
+        assert x.grad.tolist() == [at_m] and one.b_enc.grad.tolist() == [at_b]
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_token_normalised_on_its_own_comes_back(kind):
+    x = 3 + 7 * data()
+    made = build(kind, D, M, (Member(1, 2),), dtype=torch.float64, per_token=True)
+    z, mean, spread = made.prepare(x)
+    assert torch.allclose(z.mean(1), torch.zeros(B, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(z.norm(dim=1), torch.full((B,), (D - 1) ** 0.5, dtype=torch.float64), rtol=1e-4)
+    assert torch.allclose(z * spread + mean, x) and torch.allclose(made.prepare(5 * x + 2)[0], z, atol=1e-4)
+    assert made.options()["per_token"] and made.member(0).per_token
+    plain, nothing, one = build(kind, D, M, (Member(1, 2),), dtype=torch.float64).prepare(x)
+    assert plain is x and nothing == 0 and one == 1
+    cfg, tensors = made.to_saelens(0)
+    assert cfg["normalize_activations"] == "layer_norm" and ARCHITECTURES[kind].from_saelens(cfg, tensors).per_token
 
 
 def test_one_token_with_dead_latents_has_finite_gradients():
@@ -219,7 +256,7 @@ def test_the_saelens_layout_round_trips(kind):
     assert tensors["W_enc"].shape == (D, M) and tensors["W_dec"].shape == (M, D)
     again = ARCHITECTURES[kind].from_saelens(cfg, tensors)
     alone = made.member(1)
-    assert torch.equal(again.encode(x)[0], alone.encode(x)[0])
+    assert torch.allclose(again.encode(x)[0], alone.encode(x)[0], atol=0)
     assert again.members == alone.members and again.options() == alone.options()
     assert torch.equal(again.loss(x, FEW[1:]).total, alone.loss(x, FEW[1:]).total)  # TopK's constant comes along too
     with pytest.raises(UserError, match="describes no"):

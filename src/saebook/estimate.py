@@ -18,7 +18,6 @@ import torch
 
 from saebook import hardware, measure, paths, plans, tiers
 from saebook.errors import UserError
-from saebook.sae import build
 from saebook.sae.base import Member, Stack
 from saebook.store import Store
 from saebook.subject import Site, Subject
@@ -109,7 +108,7 @@ def of_sweep(
     scratch = parameters = 0
     for method in {method for method, _ in missing}:
         members = tuple(member for other, member in missing if other == method)
-        stack = build(method.architecture, site.d_in, method.d_sae, members[:1], device=subject.device)
+        stack = method.build(site.d_in, members[:1], subject.device)
         parameters += len(members) * sum(p.numel() for p in stack.parameters())
         scratch = max(scratch, 6 * training.batch * method.d_sae * 4)
         found.seconds["training"] += _steps(stack, x, method) * training.steps * len(members)
@@ -124,7 +123,7 @@ def of_sweep(
 
 def _steps(stack: Stack, x: torch.Tensor, method: Method) -> float:
     """Seconds of one training step of one member on `x` [B, D]."""
-    stack.init_bias(x)
+    stack.init_bias(stack.prepare(x)[0])
     job = Job(stack, method.training)
     job.step(x, 0)
     return _time(lambda: [job.step(x, step) for step in range(1, _STEPS + 1)]) / _STEPS
@@ -132,7 +131,7 @@ def _steps(stack: Stack, x: torch.Tensor, method: Method) -> float:
 
 @torch.inference_mode()
 def _read(stack: Stack, splice) -> None:
-    x = splice.activations.flatten(0, 1)
+    x, _, _ = stack.prepare(splice.activations.flatten(0, 1))
     f = stack.encode(x)
     measure.Sums().add(x, f[0], stack.decode(f)[0])
 

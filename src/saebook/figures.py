@@ -11,8 +11,14 @@ from matplotlib.figure import Figure
 from saebook.stats import pareto_front, t_interval
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness.
-PALETTE = {"relu": "#0072B2", "baseline": "#0072B2", "gated": "#D55E00", "topk": "#009E73"}
-LABELS = {"relu": "baseline (ReLU + L1)", "baseline": "baseline (ReLU + L1)", "gated": "Gated", "topk": "TopK"}
+PALETTE = {
+    "relu": "#0072B2", "baseline": "#0072B2", "gated": "#D55E00", "topk": "#009E73", "prolu_relu": "#CC79A7",
+    "prolu_ste": "#56B4E9",
+}  # fmt: skip
+LABELS = {
+    "relu": "baseline (ReLU + L1)", "baseline": "baseline (ReLU + L1)", "gated": "Gated", "topk": "TopK",
+    "prolu_relu": "ProLU, ReLU gradient", "prolu_ste": "ProLU, straight-through",
+}  # fmt: skip
 
 
 def style() -> None:

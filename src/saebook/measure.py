@@ -4,6 +4,7 @@ Every expectation is taken over all evaluation tokens first, and ratios are made
 Eq. 10 and section 2.3), never averaged over batches. Letters: N rows, T positions, D d_in, S members.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -61,13 +62,15 @@ def relative_reconstruction_bias(xhat_norm2: float, dot: float) -> float:
 def measure(stacks: list[Stack], subject: Subject, site: Site, rows: Tensor, skip: int = 0) -> list[list[dict]]:
     """Measure every member of every stack on `rows` [N, T]; one dict of metrics per member, in the stacks' order.
 
-    The SAEs take raw activations. The first `skip` positions of a row keep their own activations and count nowhere.
+    The SAEs take raw activations; one that normalises each token has its bias and error read in that space, as the
+    Top-k paper does, and is spliced in as an activation. The first `skip` positions of a row keep their own activations and count nowhere.
     Keys: l0, normalised_mse, loss_recovered (zero ablation), loss_recovered_mean (mean ablation), ce, ce_clean,
     ce_zero, ce_mean, relative_reconstruction_bias, alive (share that fired at least once), eval_tokens.
     """
     members = [[stack.member(i) for i in range(len(stack.members))] for stack in stacks]
     sums = [[Sums() for _ in group] for group in members]
-    mean, variance = _moments(subject, site, rows, skip)
+    prepare = {stack.per_token: stack.prepare for stack in stacks}
+    mean, variance = _moments(subject, site, rows, skip, prepare)
     ce = {"clean": 0.0, "zero": 0.0, "mean": 0.0}
     predictions = 0
     with torch.inference_mode(), bar(len(rows), "measuring", "row") as progress:
@@ -86,13 +89,17 @@ def measure(stacks: list[Stack], subject: Subject, site: Site, rows: Tensor, ski
             predictions += len(part) * (part.shape[1] - 1 - skip)
             for group, totals in zip(members, sums, strict=True):
                 for single, total in zip(group, totals, strict=True):
-                    f = single.encode(x)
-                    xhat = single.decode(f)[0]
-                    total.add(x, f[0], xhat)
-                    total.loss += scored(xhat)
+                    z, back, spread = single.prepare(x)
+                    f = single.encode(z)
+                    zhat = single.decode(f)[0]
+                    total.add(z, f[0], zhat)
+                    total.loss += scored(zhat * spread + back)
             progress.update(len(part))
     ce = {name: total / predictions for name, total in ce.items()}
-    return [[_metrics(total, ce, variance, predictions) for total in totals] for totals in sums]
+    return [
+        [_metrics(total, ce, variance[stack.per_token], predictions) for total in totals]
+        for stack, totals in zip(stacks, sums, strict=True)
+    ]
 
 
 def _metrics(total: Sums, ce: dict[str, float], variance: float, predictions: int) -> dict:
@@ -112,13 +119,19 @@ def _metrics(total: Sums, ce: dict[str, float], variance: float, predictions: in
     }
 
 
-def _moments(subject: Subject, site: Site, rows: Tensor, skip: int) -> tuple[Tensor, float]:
-    """The mean activation [D] over all evaluation tokens, and E||x - mean||^2."""
-    total, square, count = torch.zeros(site.d_in, dtype=torch.float64, device=subject.device), 0.0, 0
+def _moments(
+    subject: Subject, site: Site, rows: Tensor, skip: int, prepare: dict[bool, Callable]
+) -> tuple[Tensor, dict[bool, float]]:
+    """The mean activation [D] over all evaluation tokens, and E||z - E z||^2 of each space that SAEs live in."""
+    new = torch.zeros(site.d_in, dtype=torch.float64, device=subject.device)
+    total, sums, squares, count = new, {space: new.clone() for space in prepare}, dict.fromkeys(prepare, 0.0), 0
     for part in rows.split(_ROWS):
-        x = subject.activations(part, site)[:, skip:].flatten(0, 1).double()
-        total += x.sum(0)
-        square += float(x.square().sum())
+        x = subject.activations(part, site)[:, skip:].flatten(0, 1)
+        total = total + x.double().sum(0)
         count += len(x)
-    mean = total / count
-    return mean, square / count - float(mean.square().sum())
+        for space, to in prepare.items():
+            z = to(x)[0].double()
+            sums[space] += z.sum(0)
+            squares[space] += float(z.square().sum())
+    variance = {space: squares[space] / count - float((sums[space] / count).square().sum()) for space in prepare}
+    return total / count, variance

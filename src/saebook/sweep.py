@@ -27,12 +27,20 @@ _ROOMS = ("sae", "text", "subject.py", "train.py", "measure.py")
 
 @dataclass(frozen=True)
 class Method:
-    """One architecture at one width over several sparsities (lambda in the units of Eq. 4 and 8, or k)."""
+    """One architecture at one width over several sparsities (lambda in the units of Eq. 4 and 8, or k).
+
+    `per_token`: its SAEs normalise each token (Top-k paper, section 2.1).
+    """
 
     architecture: str
     d_sae: int
     sparsities: tuple[float, ...]
     training: Training
+    per_token: bool = False
+
+    def build(self, d_in: int, members: tuple[Member, ...], device: str | torch.device) -> Stack:
+        """An untrained stack of these SAEs."""
+        return build(self.architecture, d_in, self.d_sae, members, device=device, per_token=self.per_token)
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,7 @@ def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store
     for method, member, key in missing:
         groups.setdefault(method, []).append((member, key))
     jobs = [
-        Job(
-            build(m.architecture, site.d_in, m.d_sae, tuple(member for member, _ in group), device=subject.device),
-            m.training,
-        )
+        Job(m.build(site.d_in, tuple(member for member, _ in group), subject.device), m.training)
         for m, group in groups.items()
     ]
     # Keyed by what is trained together: members are independent, but a checkpoint holds this very set.
@@ -102,7 +107,8 @@ def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store
     train(stream, jobs, checkpoint)
     stacks: list[Stack] = []
     for job in jobs:
-        job.stack.fold_scale(stream.scale)
+        if not job.stack.per_token:  # a token that the SAE itself normalises has no scale to fold
+            job.stack.fold_scale(stream.scale)
         stacks.append(job.stack)
     metrics = measuring.measure(stacks, subject, site, torch.from_numpy(held_out.astype(np.int64)), data.skip)
     for job, group, found in zip(jobs, groups.values(), metrics, strict=True):

@@ -132,12 +132,12 @@ class Job:
         self.silent = torch.zeros(shape, dtype=torch.long, device=parameters[0].device)
 
     def step(self, x: Tensor, step: int) -> None:
-        """One step on `x` [B, D]: gradients, projection, Adam, renormalisation (Bricken's order)."""
+        """One step on activations `x` [B, D]: gradients, projection, Adam, renormalisation (Bricken's order)."""
         t = self.training
         self.optimiser.param_groups[0]["lr"] = t.rate(step, self.resampled)
         if step % _DEAD_EVERY == 0:
             self.dead = [row.nonzero().flatten() for row in self.silent > t.dead_share * t.tokens]
-        losses = self.stack.step_gradients(x, self.dead)
+        losses = self.stack.step_gradients(self.stack.prepare(x)[0], self.dead)
         self.stack.constrain_gradient()
         self.optimiser.step()
         self.stack.constrain_weights()
@@ -147,7 +147,7 @@ class Job:
 
     def resample(self, x: Tensor, step: int, seed: int) -> None:
         """Give every latent that was silent for `dead_share` of the run a new direction (Bricken's recipe)."""
-        dead = self.silent >= self.training.dead_share * self.training.tokens
+        dead, x = self.silent >= self.training.dead_share * self.training.tokens, self.stack.prepare(x)[0]
         with torch.no_grad():
             error2 = (self.stack.reconstruct(x) - x).square().sum(-1)
         for i, member in enumerate(self.stack.members):
@@ -192,7 +192,7 @@ def train(stream: Stream, jobs: list[Job], checkpoint: Checkpoint | None = None,
     state = checkpoint.load() if checkpoint else None
     if state is None:
         for job in jobs:
-            job.stack.init_bias(stream.sample(32_768))
+            job.stack.init_bias(job.stack.prepare(stream.sample(32_768))[0])
     else:
         start = state["step"]
         for job, kept in zip(jobs, state["jobs"], strict=True):

@@ -34,7 +34,7 @@ def rescaled(row: pd.Series, subject: Subject, site: Site, rows: torch.Tensor, s
     sae = ARCHITECTURES[row.method].from_saelens(cfg, tensors).to(subject.device)
     before, after = Sums(), Sums()
     for part in rows.split(32):
-        x = subject.activations(part, site)[:, skip:].flatten(0, 1)
+        x, _, _ = sae.prepare(subject.activations(part, site)[:, skip:].flatten(0, 1))
         f = sae.encode(x)
         xhat = sae.decode(f)[0]
         before.add(x, f[0], xhat)

@@ -65,11 +65,12 @@ class Stack(nn.Module):
         members: tuple[Member, ...],
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
+        per_token: bool = False,
     ):
         super().__init__()
         if not members or d_sae < 1:
             raise UserError("a stack needs at least one member and one latent")
-        self.d_in, self.d_sae, self.members = d_in, d_sae, tuple(members)
+        self.d_in, self.d_sae, self.members, self.per_token = d_in, d_sae, tuple(members), per_token
         directions = torch.stack([self._directions(m.seed) for m in members]).to(device, dtype)
         # Encoder = decoder transposed at the start, for every kind alike, so that no kind gains by its initialisation.
         self.W_enc = nn.Parameter(directions.transpose(1, 2).contiguous())
@@ -100,6 +101,17 @@ class Stack(nn.Module):
     def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Write member i's gradients into `.grad`; return its loss terms, its L0, and which latents fired [M]. `dead` [n]."""
         raise NotImplementedError
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`(z, mean, spread)` of activations `x` [B, D]: z is what the SAE takes, and z * spread + mean leads back.
+
+        With `per_token` the mean over D is removed and each token brought to the same norm (Top-k paper, section 2.1).
+        The paper says unit norm, its released code unit spread: the latter here, so that rates fit the other kinds.
+        """
+        if not self.per_token:
+            return x, x.new_zeros(()), x.new_ones(())
+        mean, spread = x.mean(-1, keepdim=True), x.std(-1, keepdim=True) + 1e-5
+        return (x - mean) / spread, mean, spread
 
     # What all share -----------------------------------------------------------------------------------------------
 
@@ -175,15 +187,15 @@ class Stack(nn.Module):
         return single
 
     def options(self) -> dict:
-        """Arguments of the constructor beyond the shared ones."""
-        return {}
+        """Arguments of the constructor beyond the shared ones, as far as they are not the default."""
+        return {"per_token": True} if self.per_token else {}
 
     def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
         """`(cfg, tensors)` of member i in SAELens' layout (6.x)."""
         cfg = {
             "architecture": self.saelens_name, "d_in": self.d_in, "d_sae": self.d_sae, "device": "cpu",
             "dtype": str(self.W_enc.dtype).removeprefix("torch."), "apply_b_dec_to_input": True,
-            "normalize_activations": "none", "reshape_activations": "none",
+            "normalize_activations": "layer_norm" if self.per_token else "none", "reshape_activations": "none",
             "metadata": {"sae_lens_version": SAELENS_VERSION, **vars(self.members[i]), "options": self.options()},
         }  # fmt: skip
         names = ("W_enc", "W_dec", "b_dec", *self.per_latent)

@@ -33,7 +33,7 @@ class ReLU(Stack):
         W_enc, W_dec = self.W_enc[i], self.W_dec[i]
         xc = torch.sub(x, self.b_dec[i], out=self._space("xc", x.shape, x))
         shape = (batch, self.d_sae)
-        f = torch.addmm(self.b_enc[i], xc, W_enc, out=self._space("f", shape, x)).relu_()
+        f = self._latents(i, xc, self._space("f", shape, x))
         error = torch.addmm(xc, f, W_dec, beta=-1.0, out=self._space("error", x.shape, x))
         terms = {"reconstruction": error.square().sum() / batch, "sparsity": f.sum() * weight}
         g = error.mul_(2.0 / batch)
@@ -41,8 +41,20 @@ class ReLU(Stack):
         counts = active.sum(0)
         torch.mm(f.T, g, out=self.W_dec.grad[i])
         df = torch.mm(g, W_dec.T, out=self._space("df", shape, x)).add_(weight).mul_(active)
-        torch.mm(xc.T, df, out=self.W_enc.grad[i])
-        torch.sum(df, 0, out=self.b_enc.grad[i])
+        d_pre, d_bias = self._split(df, f)
+        torch.mm(xc.T, d_pre, out=self.W_enc.grad[i])
+        torch.sum(d_bias, 0, out=self.b_enc.grad[i])
         # b_dec acts twice: on the output, and on the centred input. The latter is summed before it is multiplied.
-        torch.sum(g, 0, out=self.b_dec.grad[i]).sub_(W_enc @ self.b_enc.grad[i])
+        summed = self.b_enc.grad[i] if d_pre is d_bias else d_pre.sum(0)
+        torch.sum(g, 0, out=self.b_dec.grad[i]).sub_(W_enc @ summed)
         return terms, counts.sum().to(x.dtype) / batch, counts > 0
+
+    # What a kind that gates otherwise says differently (ProLU) -------------------------------------------------------
+
+    def _latents(self, i: int, xc: Tensor, out: Tensor) -> Tensor:
+        """Latents [B, M] of member i for centred inputs `xc` [B, D], in `out`."""
+        return torch.addmm(self.b_enc[i], xc, self.W_enc[i], out=out).relu_()
+
+    def _split(self, df: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients [B, M] of the product and of the bias, from `df` on active latents of value `f`."""
+        return df, df

@@ -33,9 +33,9 @@ class TopK(Stack):
 
     def __init__(
         self, d_in: int, d_sae: int, members: tuple[Member, ...], device="cpu", dtype=torch.float32,
-        k_aux: int | None = None, aux_weight: float = 1 / 32,
+        per_token: bool = False, k_aux: int | None = None, aux_weight: float = 1 / 32,
     ):  # fmt: skip
-        super().__init__(d_in, d_sae, members, device, dtype)
+        super().__init__(d_in, d_sae, members, device, dtype, per_token)
         for m in members:
             if m.sparsity != int(m.sparsity) or not 1 <= m.sparsity <= d_sae:
                 raise UserError(f"k of a TopK SAE is a whole number from 1 to d_sae = {d_sae}, not {m.sparsity:g}")
@@ -45,7 +45,7 @@ class TopK(Stack):
         self.register_buffer("variance", torch.tensor(float(d_in), device=device, dtype=dtype))
 
     def options(self) -> dict:
-        return {"k_aux": self.k_aux, "aux_weight": self.aux_weight}
+        return super().options() | {"k_aux": self.k_aux, "aux_weight": self.aux_weight}
 
     @torch.no_grad()
     def init_bias(self, x: Tensor) -> None:
