@@ -138,7 +138,7 @@ def test_counts_are_per_paper_and_verdict(home):
 def test_a_chapter_ends_with_what_each_tier_found_and_cost(home):
     text = pages.recorded("gated/fig05_pareto")
     assert "| L0 ratio | 0.523 (0.371 to 0.639): replicates |" in text
-    assert "a processor | 2030-01-02 | 24 | 61 s | 812 MB | fresh" in text
+    assert "`saebook run gated/fig05_pareto --tier cpu` | 61 s | 812 MB | 24 | a processor | 2030-01-02 | fresh" in text
     assert "{download}`JSON <../../results/cpu/gated/fig05_pareto.json>`" in text
     assert "No result" in pages.recorded("gated/other")
 

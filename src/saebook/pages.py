@@ -113,26 +113,29 @@ _FILTER = """<script>
 def recorded(name: str) -> str:
     """The end of a chapter (PAPER/NAME): what each tier found for its claims, what that cost, and the files."""
     notebook = name.replace("/", ".")
-    kept = {tier: found for tier in TIERS_THAT_COUNT if (found := results.read(notebook, tier))}
+    kept = {tier: found for tier in claims.TIERS if (found := results.read(notebook, tier))}
+    judging = {tier: result for tier, result in kept.items() if tier in TIERS_THAT_COUNT}
     parts = ["## Recorded results, and what they cost\n"]
-    if not kept:
-        return parts[0] + "\nNo result of this page is recorded yet.\n"
+    if not judging:
+        parts.append("No result of this page is recorded yet.\n")
     found = [
-        [claim.quantity, *(_found(claim, result, tier) for tier, result in kept.items())]
+        [claim.quantity, *(_found(claim, result, tier) for tier, result in judging.items())]
         for claim in claims.judged_by(notebook)
     ]
-    if found:
-        parts.append(_table(["quantity", *(f"{tier} tier" for tier in kept)], found))
+    if found and judging:
+        parts.append(_table(["quantity", *(f"{tier} tier" for tier in judging)], found))
     rows = []
     for tier, result in kept.items():
         moved = results.stale(result)
         home = f"../../results/{tier}/{name}"
         rows.append([
-            tier, result["device"], result["date"], result["trained_runs"], f"{result['seconds']:.0f} s", f"{result['peak_memory_mb']} MB",
+            f"`saebook run {name} --tier {tier}`", f"{result['seconds']:.0f} s", f"{result['peak_memory_mb']} MB",
+            result["trained_runs"], result["device"], result["date"],
             f"**stale** ({', '.join(moved)} changed)" if moved else "fresh",
             f"{{download}}`JSON <{home}.json>`, {{download}}`CSV <{home}.csv>`",
         ])  # fmt: skip
-    parts.append(_table(["tier", "machine", "made", "SAEs trained", "time", "memory", "seal", "files"], rows))
+    if rows:
+        parts.append(_table(["command", "time", "memory", "SAEs trained", "machine", "made", "seal", "files"], rows))
     return "\n".join(parts)
 
 
