@@ -120,7 +120,7 @@ class Job:
     training: Training
     optimiser: torch.optim.Optimizer = field(init=False)
     silent: Tensor = field(init=False)  # [S, M] tokens since a latent last fired
-    dead: list[Tensor] = field(default_factory=list)  # latents [n] of each member that AuxK is to revive
+    dead: list[Tensor] = field(init=False)  # latents [n] of each member that AuxK is to revive
     resampled: int | None = None
     history: list[dict] = field(default_factory=list)
 
@@ -130,6 +130,7 @@ class Job:
         self.optimiser = torch.optim.Adam(parameters, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
         shape = (len(self.stack.members), self.stack.d_sae)
         self.silent = torch.zeros(shape, dtype=torch.long, device=parameters[0].device)
+        self.dead = [self.silent.new_empty(0) for _ in self.stack.members]
 
     def step(self, x: Tensor, step: int) -> None:
         """One step on activations `x` [B, D]: gradients, projection, Adam, renormalisation (Bricken's order)."""
