@@ -8,6 +8,7 @@ import torch
 from saebook import tiers
 from saebook.analysis import planted, shrinkage
 from saebook.analysis.geometry import max_cosine
+from saebook.analysis.pareto import matched_ratio, value_at
 from saebook.sae import Member, build
 from saebook.store import Store
 
@@ -81,3 +82,14 @@ def test_rescaling_brings_the_bias_to_one_and_never_adds_error(small_subject, tm
     bias = shrinkage.rescaled(row, small_subject, site, rows, 1, store)["bias"]
     found = shrinkage.rescaled(row.replace(1.0, bias), small_subject, site, rows, 1, store)
     assert bias < 0.9 and found["bias_rescaled"] == pytest.approx(1.0) and found["error_ratio"] < 1.0
+
+
+def test_values_are_compared_at_equal_l0_in_log_log_space():
+    l0 = np.array([4.0, 10.0, 30.0, 80.0])
+    plain = pd.DataFrame({"l0": l0, "nmse": 3.0 * l0**-0.5})
+    better = pd.DataFrame({"l0": 1.7 * l0, "nmse": 0.6 * 3.0 * (1.7 * l0) ** -0.5})
+    assert matched_ratio(better, plain, "nmse") == pytest.approx(0.6)
+    assert matched_ratio(plain, plain.sample(frac=1, random_state=0), "nmse") == pytest.approx(1.0)
+    assert value_at(plain, "nmse", 20.0) == pytest.approx(3.0 * 20**-0.5)
+    assert np.isnan(value_at(plain, "nmse", 200.0))
+    assert np.isnan(matched_ratio(plain, plain.assign(l0=1000 * l0), "nmse"))

@@ -166,6 +166,25 @@ def test_a_token_normalised_on_its_own_comes_back(kind):
     assert cfg["normalize_activations"] == "layer_norm" and ARCHITECTURES[kind].from_saelens(cfg, tensors).per_token
 
 
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_an_encoder_of_its_own_starts_elsewhere_at_the_same_size(kind):
+    own = build(kind, D, M, (Member(1, 2), Member(2, 2)), transposed=False)
+    tied = build(kind, D, M, (Member(1, 2), Member(2, 2)))
+    assert torch.equal(own.W_dec, tied.W_dec) and torch.equal(tied.W_enc, tied.W_dec.transpose(1, 2))
+    assert torch.allclose(own.W_enc.norm(dim=1), torch.ones(2, M)) and own.options()["transposed"] is False
+    assert (own.W_enc * own.W_dec.transpose(1, 2)).sum(1).abs().mean() < 0.5
+    assert torch.equal(own.member(1).W_enc, own.W_enc[1:])
+
+
+def test_without_its_weight_the_auxiliary_loss_is_off():
+    made, x = stack("topk"), data()
+    made.aux_weight = 0.0
+    made.step_gradients(x, DEAD)
+    off = gradients(made)
+    made.step_gradients(x)
+    assert all(torch.equal(off[name], value) for name, value in gradients(made).items())
+
+
 def test_one_token_with_dead_latents_has_finite_gradients():
     made = stack("topk")
     made.step_gradients(data(n=1), DEAD)

@@ -13,7 +13,7 @@ from saebook.errors import UserError
 from saebook.sae import build
 from saebook.sae.base import Member
 from saebook.store import Store
-from saebook.sweep import Data, Method, sweep
+from saebook.sweep import Data, Method, histories, sweep
 from saebook.train import Job, Stream, Training, train
 
 TRAINING = Training(lr=3e-3, tokens=2560, batch=64, resample_at=(0.5,), dead_share=0.1)
@@ -210,3 +210,21 @@ def test_kill_nine_and_the_same_command_again(small_subject_folder, tmp_path):
     subprocess.run(command("whole"), capture_output=True, check=True)
     killed, whole = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("killed", "whole"))
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
+
+
+def test_curves_come_back_by_run_with_the_share_that_is_dead(small_subject, site, tmp_path, text_folder, monkeypatch):
+    monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
+    training = Training(lr=3e-3, tokens=4096, batch=64, dead_share=0.2)
+    methods = [
+        Method("topk", 256, (2,), training, options=(("aux_weight", 0.0),), name="without"),
+        Method("topk", 256, (2,), training, name="with"),
+    ]
+    store = Store(tmp_path / "runs")
+    table = sweep(
+        small_subject, site, methods, [0, 1], Data(source=f"folder:{text_folder}", eval_rows=8, block=16), store
+    )
+    assert list(table.method) == ["without", "without", "with", "with"] and table.key.nunique() == 4
+    curves = histories(table, store)
+    assert set(curves) >= {"method", "seed", "step", "loss", "l0", "dead"} and curves.dead.between(0, 1).all()
+    first, last = (curves[curves.step == step] for step in (curves.step.min(), curves.step.max()))
+    assert (first.dead == 0).all() and (last.dead > 0).any()

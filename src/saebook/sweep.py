@@ -29,18 +29,19 @@ _ROOMS = ("sae", "text", "subject.py", "train.py", "measure.py")
 class Method:
     """One architecture at one width over several sparsities (lambda in the units of Eq. 4 and 8, or k).
 
-    `per_token`: its SAEs normalise each token (Top-k paper, section 2.1).
+    `options` are arguments of its stack, as pairs; `name` is what tables call it (default: the architecture).
     """
 
     architecture: str
     d_sae: int
     sparsities: tuple[float, ...]
     training: Training
-    per_token: bool = False
+    options: tuple[tuple[str, object], ...] = ()
+    name: str = ""
 
     def build(self, d_in: int, members: tuple[Member, ...], device: str | torch.device) -> Stack:
         """An untrained stack of these SAEs."""
-        return build(self.architecture, d_in, self.d_sae, members, device=device, per_token=self.per_token)
+        return build(self.architecture, d_in, self.d_sae, members, device=device, **dict(self.options))
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,15 @@ def runs(
     return wanted
 
 
+def histories(table: pd.DataFrame, store: Store | None = None) -> pd.DataFrame:
+    """The training curves of the runs of a sweep's `table`: method, d_sae, sparsity, seed, step, loss, l0, dead."""
+    store, parts = store or Store(), []
+    for row in table.itertuples():
+        curve = pd.DataFrame(store.load(row.key)[0]["metadata"]["history"])
+        parts.append(curve.assign(method=row.method, d_sae=row.d_sae, sparsity=row.sparsity, seed=row.seed))
+    return pd.concat(parts, ignore_index=True)
+
+
 def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store) -> None:
     context = subject.context
     rows = tokens(data.source, subject.tokenizer, "train", context)
@@ -119,15 +129,15 @@ def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store
                 "dataset_path": data.source, "corpus_hash": corpus(data.source).hash, "seed": member.seed,
                 "sparsity": member.sparsity, "training": asdict(job.training), "data": asdict(data),
                 "training_scale": stream.scale, "metrics": values,
-                "history": [{"step": h["step"], "loss": h["loss"][i], "l0": h["l0"][i]} for h in job.history],
+                "history": [{"step": h["step"], **{k: h[k][i] for k in ("loss", "l0", "dead")}} for h in job.history],
             }  # fmt: skip
             store.save(key, cfg, weights)
     checkpoint.clear()
 
 
 def _key(subject: Subject, site: Site, method: Method, member: Member, data: Data) -> str:
-    # The grid a run was part of is not part of the run.
-    alone = asdict(replace(method, sparsities=(member.sparsity,)))
+    # The grid a run was part of is not part of the run, nor is what a page calls it.
+    alone = asdict(replace(method, sparsities=(member.sparsity,), name=""))
     return key_of(
         {
             "subject": subject.weights_hash,
@@ -157,6 +167,6 @@ def rooms_hash() -> str:
 def _row(method: Method, member: Member, key: str, store: Store) -> dict:
     cfg, _ = store.load(key)
     return {
-        "method": method.architecture, "d_sae": method.d_sae, "sparsity": member.sparsity, "seed": member.seed,
+        "method": method.name or method.architecture, "d_sae": method.d_sae, "sparsity": member.sparsity, "seed": member.seed,
         "key": key, **cfg["metadata"]["metrics"],
     }  # fmt: skip

@@ -144,7 +144,9 @@ class Job:
         self.stack.constrain_weights()
         self.silent = torch.where(losses.fired, 0, self.silent + len(x))
         if step % _LOG_EVERY == 0 or step == t.steps - 1:
-            self.history.append({"step": step, "loss": losses.total.tolist(), "l0": losses.l0.tolist()})
+            dead = (self.silent > t.dead_share * t.tokens).float().mean(1)
+            read = {"loss": losses.total, "l0": losses.l0, "dead": dead}
+            self.history.append({"step": step, **{name: value.tolist() for name, value in read.items()}})
 
     def resample(self, x: Tensor, step: int, seed: int) -> None:
         """Give every latent that was silent for `dead_share` of the run a new direction (Bricken's recipe)."""

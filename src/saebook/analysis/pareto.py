@@ -61,5 +61,30 @@ def ratio(one: pd.DataFrame, other: pd.DataFrame) -> float:
     return l0_ratio(*(np.asarray(g[c], float) for g in (one, other) for c in ("l0", "loss_recovered")))
 
 
+def matched_ratio(one: pd.DataFrame, other: pd.DataFrame, column: str, at: str = "l0", points: int = 20) -> float:
+    """`column` of `one` over `column` of `other` at equal `at`: the geometric mean over the range that both cover.
+
+    Each sweep is a piecewise-linear curve in log-log space, as the Top-k paper interpolates (caption of its Figure 2).
+    NaN where the ranges do not meet: nothing is extrapolated.
+    """
+    curves = [_log_curve(table, at, column) for table in (one, other)]
+    low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
+    if not low < high:
+        return math.nan
+    levels = np.linspace(low, high, points)
+    return float(np.exp(np.mean(np.interp(levels, *curves[0]) - np.interp(levels, *curves[1]))))
+
+
+def value_at(table: pd.DataFrame, column: str, wanted: float, at: str = "l0") -> float:
+    """`column` of a sweep where `at` is `wanted`, interpolated in log-log space; NaN outside the sweep."""
+    x, y = _log_curve(table, at, column)
+    return float(np.exp(np.interp(math.log(wanted), x, y, left=math.nan, right=math.nan)))
+
+
+def _log_curve(table: pd.DataFrame, at: str, column: str) -> tuple[np.ndarray, np.ndarray]:
+    usable = table[(table[at] > 0) & (table[column] > 0)].sort_values(at)
+    return np.log(usable[at].to_numpy(float)), np.log(usable[column].to_numpy(float))
+
+
 def _exp(value: float) -> float:
     return math.exp(value) if value < 700 else float("inf")

@@ -66,14 +66,20 @@ class Stack(nn.Module):
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         per_token: bool = False,
+        transposed: bool = True,
     ):
         super().__init__()
         if not members or d_sae < 1:
             raise UserError("a stack needs at least one member and one latent")
-        self.d_in, self.d_sae, self.members, self.per_token = d_in, d_sae, tuple(members), per_token
+        self.d_in, self.d_sae, self.members = d_in, d_sae, tuple(members)
+        self.per_token, self.transposed = per_token, transposed
         directions = torch.stack([self._directions(m.seed) for m in members]).to(device, dtype)
         # Encoder = decoder transposed at the start, for every kind alike, so that no kind gains by its initialisation.
-        self.W_enc = nn.Parameter(directions.transpose(1, 2).contiguous())
+        # What else it could be is asked by the Top-k paper's Figure 15: directions of its own, of the same norm.
+        towards = (
+            directions if transposed else torch.stack([self._directions(-1 - m.seed) for m in members]).to(directions)
+        )
+        self.W_enc = nn.Parameter(towards.transpose(1, 2).contiguous())
         self.W_dec = nn.Parameter(directions.clone())
         self.b_dec = nn.Parameter(directions.new_zeros(len(members), d_in))
         for name in self.per_latent:
@@ -188,7 +194,8 @@ class Stack(nn.Module):
 
     def options(self) -> dict:
         """Arguments of the constructor beyond the shared ones, as far as they are not the default."""
-        return {"per_token": True} if self.per_token else {}
+        given = {"per_token": (self.per_token, False), "transposed": (self.transposed, True)}
+        return {name: value for name, (value, default) in given.items() if value != default}
 
     def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
         """`(cfg, tensors)` of member i in SAELens' layout (6.x)."""

@@ -33,9 +33,9 @@ class TopK(Stack):
 
     def __init__(
         self, d_in: int, d_sae: int, members: tuple[Member, ...], device="cpu", dtype=torch.float32,
-        per_token: bool = False, k_aux: int | None = None, aux_weight: float = 1 / 32,
+        per_token: bool = False, transposed: bool = True, k_aux: int | None = None, aux_weight: float = 1 / 32,
     ):  # fmt: skip
-        super().__init__(d_in, d_sae, members, device, dtype, per_token)
+        super().__init__(d_in, d_sae, members, device, dtype, per_token, transposed)
         for m in members:
             if m.sparsity != int(m.sparsity) or not 1 <= m.sparsity <= d_sae:
                 raise UserError(f"k of a TopK SAE is a whole number from 1 to d_sae = {d_sae}, not {m.sparsity:g}")
@@ -102,7 +102,7 @@ class TopK(Stack):
         g = error * (2.0 / (batch * self.variance))
         counts = self._weight_gradients(i, xc, g, latents, values)
         terms["auxiliary"] = torch.zeros_like(terms["reconstruction"])
-        if dead is not None and len(dead):
+        if self.aux_weight and dead is not None and len(dead):
             terms["auxiliary"] = self._auxiliary(i, xc, error, pre[:, dead], dead)
         self.b_dec.grad[i] = g.sum(0) - W_enc @ self.b_enc.grad[i]
         return terms, counts.sum().to(x.dtype) / batch, counts > 0
