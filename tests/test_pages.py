@@ -165,7 +165,7 @@ def test_a_subject_without_evidence_says_so(home):
 
 
 def test_the_tuning_table_marks_one_winner_per_kind(home):
-    table = rows(pages.tuning_table())[2:]
+    table = rows(pages.tuning_tables())[2:]
     assert [row[0] for row in table] == ["gated"] * 3 + ["relu"] * 3
     assert [row[1] for row in table if "chosen" in row[1]] == ["0.04 **(chosen)**"] * 2
     assert [row[2] for row in table[:3]] == ["2.00", "1.00", "0.50"]
@@ -181,7 +181,7 @@ def test_the_status_table_shows_how_everything_stands():
 def test_what_is_missing_is_said_to_be(tmp_path, monkeypatch):
     assert "has not been trained" in pages.subject(tmp_path / "none")
     monkeypatch.setattr(pages.results, "folder", lambda tier: tmp_path / tier)
-    assert "has not been run" in pages.tuning_table()
+    assert "No grid has been run" in pages.tuning_tables()
 
 
 def test_text_of_a_model_cannot_break_a_page():

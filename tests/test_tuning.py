@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saebook import results, tiers, tuning
+from saebook import plans, results, tiers, tuning
 
 
 def grid(factors):
@@ -24,7 +24,7 @@ def test_the_rate_that_needs_the_fewest_features_wins_for_each_kind():
     table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0, 1e-2: 2.0}, "relu": {1e-3: 2.0, 3e-3: 1.0, 1e-2: 0.8}})
     scored = tuning.scores(table)
     assert tuning.chosen(scored) == {"gated": 3e-3, "relu": 1e-2}
-    assert scored.set_index(["method", "lr"]).l0_ratio["gated", 1e-3] == pytest.approx(1.4)
+    assert scored.set_index(["method", "lr"]).cost["gated", 1e-3] == pytest.approx(1.4)
 
 
 def test_a_rate_that_reaches_no_common_quality_is_not_chosen():
@@ -34,13 +34,25 @@ def test_a_rate_that_reaches_no_common_quality_is_not_chosen():
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
-def test_the_budget_holds_what_the_record_chose(tier):
-    recorded = results.read("gated.tuning_fig05_pareto", tier)
+@pytest.mark.parametrize("notebook", ["gated.fig05_pareto", "topk.fig02_activations"])
+def test_the_budget_holds_what_the_record_chose(notebook, tier):
+    paper, name = notebook.split(".")
+    recorded = results.read(f"{paper}.tuning_{name}", tier)
     if recorded is None:
-        pytest.skip(f"no tuning is recorded at tier {tier}")
-    budget = tiers.resolve("gated.fig05_pareto", tier)
-    assert {"gated": budget.gated_lr, "relu": budget.baseline_lr} == recorded["findings"]["chosen"]
+        pytest.skip(f"no tuning of {notebook} is recorded at tier {tier}")
+    budget = tiers.resolve(notebook, tier)
+    held = {m.name or m.architecture: m.training.lr for m in plans.PLANS[notebook](budget)}
+    assert held == recorded["findings"]["chosen"]
     # The grid was run at this very budget, rates and seeds apart, on seeds that appear in no result.
-    same = set(vars(budget)) - {"gated_lr", "baseline_lr", "seeds", "eval_rows"}
+    same = {name for name in vars(budget) if not name.endswith("_lr")} - {"seeds", "eval_rows", "widths"}
     assert {k: recorded["parameters"][k] for k in same} == {k: vars(budget)[k] for k in same}
     assert not set(recorded["findings"]["seeds"]) & set(budget.seeds)
+    table = pd.read_csv(results.folder(tier) / paper / f"tuning_{name}.csv")
+    assert tuning.chosen(tuning.scores(table, tuning.RULES[paper])) == recorded["findings"]["chosen"]
+
+
+def test_each_kind_is_tuned_once_with_all_its_sparsities():
+    methods = plans.PLANS["topk.fig02_activations"](tiers.resolve("topk.fig02_activations", "cpu"))
+    once = tuning.tuned(methods)
+    assert len(once) == 5 < len(methods) and {m.architecture for m in once} == {m.architecture for m in methods}
+    assert len({m.d_sae for m in once}) == 1

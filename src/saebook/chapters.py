@@ -38,7 +38,9 @@ def intervals(live: Live) -> pd.DataFrame:
 
 def untrained(architecture: str, subject: Subject, site: Site, budget: SimpleNamespace) -> tuple[Stack, torch.Tensor]:
     """A fresh SAE of one member with small random biases, and activations [B, D] to try it on."""
-    stack = build(architecture, site.d_in, budget.d_sae, (Member(seed=0, sparsity=1.0),), device=subject.device)
+    d_sae = budget.d_sae if hasattr(budget, "d_sae") else max(budget.widths)
+    member = Member(seed=0, sparsity=8.0 if architecture == "topk" else 1.0)
+    stack = build(architecture, site.d_in, d_sae, (member,), device=subject.device)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in stack.named_parameters():
         if name not in ("W_enc", "W_dec"):

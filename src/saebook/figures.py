@@ -126,8 +126,80 @@ def truth_and_reading(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _finished(figure: Figure, panel) -> Figure:
+def activation_functions(table: pd.DataFrame, fixed: pd.DataFrame, width: int, l0: float) -> Figure:
+    """Normalised MSE against L0 at one `width` (left), and against width at one `l0` (right; `fixed` holds it)."""
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    for method in _methods(table):
+        _log_curve(
+            left, table[(table.method == method) & (table.d_sae == width)], "sparsity", "l0", "normalised_mse", method
+        )
+        _log_curve(right, fixed[fixed.method == method], "d_sae", "d_sae", "normalised_mse", method)
+    left.set(xlabel="L0 (active latents per token)", ylabel="normalised MSE", title=f"{width} latents")
+    right.set(xlabel="latents", ylabel="normalised MSE", title=f"at an L0 of {l0:g}")
+    return _finished(figure, left, 3)
+
+
+def downstream(table: pd.DataFrame, width: int) -> Figure:
+    """Cross-entropy increase against L0 at one `width` (left), and against normalised MSE over all widths (right)."""
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    for method in _methods(table):
+        mine = table[table.method == method]
+        _log_curve(left, mine[mine.d_sae == width], "sparsity", "l0", "ce_increase", method)
+        right.scatter(mine.normalised_mse, mine.ce_increase, s=14, color=PALETTE[method], alpha=0.6, linewidths=0)
+    left.set(xlabel="L0 (active latents per token)", ylabel="added nats per token", title=f"{width} latents")
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel="normalised MSE",
+        ylabel="added nats per token",
+        title="all widths and sparsities",
+    )
+    return _finished(figure, left, 3)
+
+
+def dead_latents(curves: pd.DataFrame, batch: int, threshold: int) -> Figure:
+    """Share of dead latents over training, one line per variant through the means over seeds, a thin one per seed."""
+    style()
+    figure, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    colours = dict(zip(curves.method.unique(), ("#0072B2", "#56B4E9", "#E69F00", "#009E73"), strict=False))
+    for method, mine in curves.groupby("method", sort=False):
+        for _, one in mine.groupby("seed"):
+            ax.plot(one.step * batch, one.dead, color=colours[method], linewidth=0.7, alpha=0.5)
+        mean = mine.groupby("step").dead.mean()
+        ax.plot(mean.index * batch, mean, color=colours[method], label=method)
+    ax.axvline(threshold, color="0.3", linewidth=1, linestyle=":")
+    ax.set(
+        xlabel="training tokens (dotted: the first at which a latent can count as dead)",
+        ylabel="share dead",
+        ylim=(0, None),
+    )
+    return _finished(figure, ax, 4)
+
+
+def _methods(table: pd.DataFrame) -> list[str]:
+    return [method for method in PALETTE if method in set(table.method)]
+
+
+def _log_curve(ax, table: pd.DataFrame, by: str, x: str, y: str, method: str) -> None:
+    """A line through the means over seeds of each group of `by`, with 95 % t intervals of `y`, both axes logarithmic."""
+    colour = PALETTE[method]
+    ax.scatter(table[x], table[y], s=12, color=colour, alpha=0.4, linewidths=0, zorder=3)
+    points = [(g[x].mean(), t_interval(g[y].to_list())) for _, g in table.groupby(by)]
+    points.sort(key=lambda point: point[0])
+    if points:
+        ax.plot([p for p, _ in points], [i.mean for _, i in points], color=colour, label=LABELS[method], zorder=2)
+    for place, interval in points:
+        if interval.n > 1:
+            low = max(interval.low, interval.mean / 10)  # a log axis knows no zero
+            error = [[interval.mean - low], [interval.high - interval.mean]]
+            ax.errorbar(place, interval.mean, yerr=error, color=colour, capsize=2, linewidth=1)
+    ax.set(xscale="log", yscale="log")
+
+
+def _finished(figure: Figure, panel, columns: int = 2) -> Figure:
     # One legend for all panels, outside them, so that it covers no data.
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
     plt.close(figure)
     return figure

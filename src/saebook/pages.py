@@ -29,7 +29,7 @@ def generate(staging: Path, tier: str, states: Sequence[State]) -> None:
     (home / "counts.md").write_text(counts(rows), "utf-8")
     (home / "ledger.html").write_text(ledger_table(rows, pages), "utf-8")
     (home / "subject.md").write_text(subject(paths.data() / "subjects" / SUBJECT), "utf-8")
-    (home / "tuning.md").write_text(tuning_table(), "utf-8")
+    (home / "tuning.md").write_text(tuning_tables(), "utf-8")
     (home / "choices.md").write_text(choices.table(), "utf-8")
     (home / "status.md").write_text(status(states), "utf-8")
 
@@ -182,24 +182,29 @@ def subject(folder: Path) -> str:
     return "\n".join(parts)
 
 
-def tuning_table(tier: str = "cpu") -> str:
-    """The recorded grid of learning rates, with the winners marked."""
-    result = results.read("gated.tuning_fig05_pareto", tier)  # lies beside the result, without a notebook of its own
-    if result is None:
-        return "The grid has not been run in this copy.\n"
-    table = pd.read_csv(results.folder(tier) / "gated" / "tuning_fig05_pareto.csv")
-    scored = tuning.scores(table)
-    winners = result["findings"]["chosen"]
+def tuning_tables(tier: str = "cpu") -> str:
+    """Every recorded grid of learning rates, with the winners marked."""
+    parts = [_tuning_table(file) for file in sorted(results.folder(tier).glob("*/tuning_*.json"))]
+    return "\n".join(parts) or "No grid has been run in this copy.\n"
+
+
+def _tuning_table(file: Path) -> str:
+    record = json.loads(file.read_text("utf-8"))
+    paper, name = file.parent.name, file.stem.removeprefix("tuning_")
+    scored = tuning.scores(pd.read_csv(file.with_suffix(".csv")), tuning.RULES[paper])
+    winners = record["findings"]["chosen"]
     rows = [
         [
             r.method,
             f"{r.lr:g}" + (" **(chosen)**" if winners.get(r.method) == r.lr else ""),
-            _number(r.l0_ratio),
+            _number(r.cost),
             r.seeds,
         ]
         for r in scored.itertuples()
     ]
-    return _table(["kind", "learning rate", "L0 needed, against the middle rate", "tuning seeds"], rows)
+    what = {"gated": "features needed at equal loss recovered", "topk": "error at equal L0"}[paper]
+    header = ["kind", "learning rate", f"{what}, against the middle rate", "tuning seeds"]
+    return f"For `{paper}/{name}`:\n\n{_table(header, rows)}"
 
 
 def status(states: Sequence[State]) -> str:

@@ -1,23 +1,30 @@
 """Learning rates, chosen for the baseline exactly as for the method: one grid, the same seeds, the same rule.
 
-Tuning seeds appear in no result. The rule: of all rates of the grid, the one whose SAEs need the fewest active features
-at equal loss recovered (geometric mean against the grid's middle rate, over the tuning seeds). The table is committed
-beside the results, and the budget files hold the winners; a test keeps the two together.
+Tuning seeds appear in no result. The rule: of all rates of the grid, the one that is cheapest at equal quality (geometric mean
+against the grid's middle rate, over the tuning seeds): the fewest active features at equal loss recovered for the Gated
+paper, the least error at equal L0 for the Top-k paper. The table is committed beside the results, and the budget files hold
+the winners; a test keeps the two together.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from saebook import plans, results, tiers
-from saebook.analysis.pareto import ratio
+from saebook.analysis.pareto import matched_ratio, ratio
 from saebook.subject import Subject
-from saebook.sweep import sweep
+from saebook.sweep import Method, sweep
 
 RATES = (1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 8e-2)
 SEEDS = (101, 102)
+# paper -> what a rate is judged by, against another at equal quality; lower is better
+RULES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], float]] = {
+    "gated": ratio,
+    "topk": lambda one, other: matched_ratio(one, other, "normalised_mse"),
+}
 
 
 def tune(notebook: str, tier: str, rates: tuple[float, ...] = RATES, seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
@@ -27,35 +34,43 @@ def tune(notebook: str, tier: str, rates: tuple[float, ...] = RATES, seeds: tupl
     site = subject.site(budget.site, budget.layer)
     parts = []
     for rate in rates:
-        methods = [replace(m, training=replace(m.training, lr=rate)) for m in plans.gated_against_baseline(budget)]
+        methods = [replace(m, training=replace(m.training, lr=rate)) for m in tuned(plans.PLANS[notebook](budget))]
         parts.append(sweep(subject, site, methods, list(seeds), plans.data(budget)).assign(lr=rate))
     table = pd.concat(parts, ignore_index=True)
-    scored = scores(table)
+    scored = scores(table, RULES[notebook.split(".")[0]])
     found = {"rates": rates, "seeds": seeds, "chosen": chosen(scored), "penalty": penalty(scored)}
     results.tuning(tier, notebook, budget, subject, table, found)
     return scored
 
 
-def scores(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per method and rate: `l0_ratio`, L0 needed against the middle rate (lower is better; NaN: no overlap)."""
+def tuned(methods: list[Method]) -> list[Method]:
+    """The methods whose rates are chosen: each kind once, at the middle of its widths, with all its sparsities."""
+    by_kind: dict[str, list[Method]] = {}
+    for method in methods:
+        by_kind.setdefault(method.name or method.architecture, []).append(method)
+    return [sorted(group, key=lambda m: m.d_sae)[len(group) // 2] for group in by_kind.values()]
+
+
+def scores(table: pd.DataFrame, rule: Callable[[pd.DataFrame, pd.DataFrame], float] = ratio) -> pd.DataFrame:
+    """One row per method and rate: `cost` against the middle rate at equal quality (lower is better; NaN: no overlap)."""
     rates = sorted(table.lr.unique())
     middle = rates[len(rates) // 2]
     rows = []
     for (method, rate), group in table.groupby(["method", "lr"]):
         reference = table[(table.method == method) & (table.lr == middle)]
-        logs = [math.log(ratio(g, reference[reference.seed == seed])) for seed, g in group.groupby("seed")]
-        rows.append({"method": method, "lr": rate, "l0_ratio": float(np.exp(np.mean(logs))), "seeds": len(logs)})
+        logs = [math.log(rule(g, reference[reference.seed == seed])) for seed, g in group.groupby("seed")]
+        rows.append({"method": method, "lr": rate, "cost": float(np.exp(np.mean(logs))), "seeds": len(logs)})
     return pd.DataFrame(rows)
 
 
 def chosen(scored: pd.DataFrame) -> dict[str, float]:
     """The winning rate of each method."""
-    return {method: float(g.loc[g.l0_ratio.idxmin(), "lr"]) for method, g in scored.groupby("method")}
+    return {method: float(g.loc[g.cost.idxmin(), "lr"]) for method, g in scored.groupby("method")}
 
 
 def penalty(scored: pd.DataFrame) -> dict[str, dict[str, float]]:
     """How many times the winner's features each rate of each method needs; null where the curves do not meet."""
     return {
-        method: {f"{row.lr:g}": row.l0_ratio / g.l0_ratio.min() for row in g.itertuples()}
+        method: {f"{row.lr:g}": row.cost / g.cost.min() for row in g.itertuples()}
         for method, g in scored.groupby("method")
     }
