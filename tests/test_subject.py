@@ -80,16 +80,24 @@ def test_splice_equals_a_whole_pass_with_the_replacement(small_subject, rows, ki
     assert not torch.allclose(splice.loss(zero(splice.activations)), small_subject.loss(rows), atol=1e-3)
 
 
-def test_splice_without_starting_in_the_middle_is_the_same(small_subject, rows):
-    site = small_subject.site("resid_post", 0)
-    noise = 0.1 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
-    fast = small_subject.splice(rows, site).loss(noise)
-    small_subject.__dict__["_can_start"] = False  # what TransformerLens 3.x offers
+def test_the_blocks_below_the_site_run_once(small_subject, rows):
+    """TransformerLens' own `start_at_layer` runs them on what it is given, each time, and drops the result."""
+    ran = []
+    blocks = small_subject.bridge.blocks
+    handles = [block.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, block in enumerate(blocks)]
+    inner = [
+        block._original_component.register_forward_hook(lambda *_, i=i: ran.append(-1 - i))
+        for i, block in enumerate(blocks)
+    ]
     try:
-        slow = small_subject.splice(rows, site).loss(noise)
+        splice = small_subject.splice(rows, small_subject.site("resid_post", 1))
+        ran.clear()
+        splice.loss(torch.zeros_like(splice.activations))
     finally:
-        del small_subject.__dict__["_can_start"]
-    assert torch.allclose(fast, slow, atol=1e-5)
+        for handle in handles + inner:
+            handle.remove()
+    assert -3 in ran and not {-1, -2} & set(ran)
+    assert all("forward" not in vars(block) for block in blocks)
 
 
 def test_nothing_after_the_site_is_run(small_subject, rows):

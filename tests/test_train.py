@@ -13,8 +13,9 @@ from saebook.errors import UserError
 from saebook.sae import build
 from saebook.sae.base import Member
 from saebook.store import Store
+from saebook.streams import Stream
 from saebook.sweep import Data, Method, histories, sweep
-from saebook.train import Job, Stream, Training, train
+from saebook.train import Job, Training, train
 
 TRAINING = Training(lr=3e-3, tokens=2560, batch=64, resample_at=(0.5,), dead_share=0.1)
 
@@ -169,7 +170,8 @@ from saebook.sae import build
 from saebook.sae.base import Member
 from saebook.store import Store
 from saebook.subject import Subject
-from saebook.train import Job, Stream, Training, train
+from saebook.streams import Stream
+from saebook.train import Job, Training, train
 torch.set_num_threads(1)
 folder, store, out = sys.argv[1:]
 subject = Subject.load(folder, device="cpu")

@@ -3,19 +3,17 @@
 The only room that touches TransformerLens, through `TransformerBridge` (3.9 to 4.x). A subject is named by a folder
 below ``data/subjects``, by a path to a Hugging Face model folder, or by a hub name (``gpt2``): one call for all.
 
-Nothing is computed that nobody reads: activations stop after the site's block and make no logits; a spliced loss
-starts again from the site's block where the bridge can, stops before the unembedding, and turns hidden states into
-losses in pieces, so that the logits [B, T, V] never exist whole. Letters: B rows, T positions, D width of the site,
+Nothing is computed that nobody reads: activations stop after the site's block and make no logits; a spliced pass
+starts at the site's block, stops before the unembedding, and turns hidden states into losses in pieces, so that the
+logits [B, T, V] never exist whole. Letters: B rows, T positions, D width of the site,
 V vocabulary.
 """
 
 import contextlib
 import hashlib
-import importlib.metadata as metadata
-import inspect
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -115,7 +113,7 @@ class Subject:
         """Next-token cross-entropy [B, T-1] in nats of `tokens` [B, T], with `replace(activations)` at `site`."""
         tokens = tokens.to(self.device)
         if site is None:
-            return self._losses(self._hidden(tokens, [], None), tokens)
+            return self._losses(self._hidden(tokens, [])[0], tokens)
         splice = self.splice(tokens, site)
         return splice.loss(replace(splice.activations))
 
@@ -127,26 +125,68 @@ class Subject:
             return self.bridge(tokens.to(self.device), return_type="logits")
 
     @cached_property
-    def _can_start(self) -> bool:
-        """Whether the bridge can start at a block: 4.x can, 3.9 names the argument but raises."""
-        known = "start_at_layer" in inspect.signature(self.bridge.forward).parameters
-        return known and int(metadata.version("transformer_lens").split(".")[0]) >= 4
+    def _blocks_return_tuples(self) -> bool:
+        """What a block of this model gives back, seen on one token: older ones a tuple that begins with the residual."""
+        seen: list[bool] = []
+        block = self.bridge.blocks[0]
+        handle = block.register_forward_hook(lambda module, args, out: seen.append(isinstance(out, tuple)))
+        try:
+            with torch.no_grad():
+                self.bridge(torch.zeros(1, 1, dtype=torch.long, device=self.device), return_type=None)
+        finally:
+            handle.remove()
+        return seen[0]
 
-    def _hidden(self, tokens: Tensor, hooks: list, start: tuple[int, Tensor] | None) -> Tensor:
-        """Hidden states [B, T, d_model] before the unembedding, from the tokens or from `start` = (block, residual)."""
+    @contextlib.contextmanager
+    def _without_blocks(self, below: int) -> Iterator[None]:
+        """Let the residual stream pass the blocks under `below` untouched, so that they cost nothing.
+
+        The bridge's own `start_at_layer` runs them on whatever it is given and throws their output away.
+        """
+        tuples = self._blocks_return_tuples
+
+        def passes(hidden_states: Tensor, *args, **kwargs):
+            return (hidden_states,) if tuples else hidden_states
+
+        skipped = list(self.bridge.blocks)[:below]
+        for block in skipped:
+            vars(block)["forward"] = passes  # a bridge hands ordinary assignments on to the module it wraps
+        try:
+            yield
+        finally:
+            for block in skipped:
+                del vars(block)["forward"]
+
+    def _hidden(
+        self, tokens: Tensor, hooks: list, below: int = 0, later: Sequence[Site] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Hidden states [B, T, d_model] before the unembedding, and activations [B, T, D] at `later` sites.
+
+        Without the blocks under `below`: a hook has to give the residual stream that enters there.
+        """
         seen: list[Tensor] = []
+        passed: dict[str, Tensor] = {}  # by the name that was asked for: a hook's own may be another
 
         def keep(value: Tensor, hook) -> None:
             seen.append(value)
             raise _Reached
 
-        hooks = [*hooks, ("unembed.hook_in", keep)]
-        with contextlib.suppress(_Reached), self.bridge.hooks(fwd_hooks=hooks):
-            if start is None:
-                self.bridge(tokens, return_type=None)
-            else:
-                self.bridge(start[1], start_at_layer=start[0], return_type=None)
-        return seen[0]
+        def note(name: str) -> Callable:
+            return lambda value, hook: passed.update({name: value.reshape(*value.shape[:2], -1)})
+
+        hooks = [*hooks, *((site.hook_name, note(site.hook_name)) for site in later), ("unembed.hook_in", keep)]
+        with contextlib.suppress(_Reached), self._without_blocks(below), self.bridge.hooks(fwd_hooks=hooks):
+            self.bridge(tokens, return_type=None)
+        return seen[0], [passed[site.hook_name] for site in later]
+
+    def unembedding(self) -> tuple[Tensor, Tensor]:
+        """`(W_U, b_U)`, [d_model, V] and [V], for objectives that make no logits. Raises `UserError` where logits are no product."""
+        cfg = self.bridge.cfg
+        if getattr(cfg, "output_logits_soft_cap", None) and cfg.output_logits_soft_cap > 0:
+            raise UserError(f"{self.name} caps its logits: end-to-end objectives need an unembedding that is linear")
+        W_U = self.bridge.unembed.W_U
+        b_U = getattr(self.bridge.unembed, "b_U", None)
+        return W_U, W_U.new_zeros(W_U.shape[1]) if b_U is None else b_U
 
     def _losses(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Cross-entropies [B, T-1] of hidden states [B, T, d_model], the logits made and dropped piece by piece."""
@@ -160,28 +200,41 @@ class Subject:
 
 
 class Splice:
-    """One batch of tokens held at a site: `activations` [B, T, D], and the loss with others in their place."""
+    """One batch of tokens held at a site: `activations` [B, T, D], and what becomes of the model with others in their place."""
 
     def __init__(self, subject: Subject, tokens: Tensor, site: Site):
         self._subject, self._tokens, self._site = subject, tokens, site
-        self._residual: Tensor | None = None
-        last = site.kind == "resid_post" and site.layer == subject.n_layers - 1
-        self._resume = subject._can_start and not last
-        if self._resume and not site.kind.startswith("resid"):
+        self._residual: Tensor | None = None  # what enters the site's block, where the site does not replace it
+        last = site.layer == subject.n_layers - 1
+        if site.kind == "resid_pre" or (site.kind == "resid_post" and not last):
+            self._start = site.layer + (site.kind == "resid_post")
+        else:
+            self._start = site.layer
             self._residual = subject.activations(tokens, subject.site("resid_pre", site.layer))
         self.activations = subject.activations(tokens, site)
 
     @torch.inference_mode()
     def loss(self, replacement: Tensor | None = None) -> Tensor:
         """Cross-entropy [B, T-1] with `replacement` [B, T, D] at the site; the clean loss without one."""
+        new = self.activations if replacement is None else replacement
+        return self._subject._losses(self.onwards(new)[0], self._tokens)
+
+    def onwards(self, new: Tensor, later: Sequence[Site] = ()) -> tuple[Tensor, list[Tensor]]:
+        """Hidden states [n*B, T, d_model] before the unembedding and activations at `later` sites, with `new` at the site.
+
+        `new` [n*B, T, D] holds n replacements of the batch, one after the other. Differentiable with respect to it. The
+        blocks below the site do not run again.
+        """
         subject, site = self._subject, self._site
-        new = self.activations if replacement is None else replacement.to(self.activations.dtype)
-        hooks, start = [(site.hook_name, _writer(lambda _: new))], None
-        if self._resume and site.kind.startswith("resid"):
-            hooks, start = [], (site.layer + (site.kind == "resid_post"), new)
-        elif self._resume:
-            start = (site.layer, self._residual)
-        return subject._losses(subject._hidden(self._tokens, hooks, start), self._tokens)
+        new = new.to(self.activations.dtype)
+        copies = len(new) // len(self._tokens)
+        entering = f"blocks.{self._start}.hook_resid_pre"
+        if self._residual is None:
+            hooks = [(entering, _writer(lambda _: new))]
+        else:
+            residual = self._residual.repeat(copies, 1, 1)
+            hooks = [(entering, _writer(lambda _: residual)), (site.hook_name, _writer(lambda _: new))]
+        return subject._hidden(self._tokens.repeat(copies, 1), hooks, self._start, later)
 
 
 def _writer(replace: Replace):

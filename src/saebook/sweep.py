@@ -14,15 +14,17 @@ import torch
 
 from saebook import measure as measuring
 from saebook.errors import UserError
+from saebook.objectives import Objective
 from saebook.sae import build
 from saebook.sae.base import Member, Stack
 from saebook.store import Store, key_of
+from saebook.streams import RowStream, Stream
 from saebook.subject import Site, Subject
 from saebook.text.sources import corpus
 from saebook.text.tokens import tokenizer_hash, tokens
-from saebook.train import Job, Stream, Training, train
+from saebook.train import Job, Training, train
 
-_ROOMS = ("sae", "text", "subject.py", "train.py", "measure.py")
+_ROOMS = ("sae", "text", "subject.py", "objectives.py", "streams.py", "train.py", "measure.py")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Method:
     """One architecture at one width over several sparsities (lambda in the units of Eq. 4 and 8, or k).
 
     `options` are arguments of its stack, as pairs; `name` is what tables call it (default: the architecture).
+    With an `objective` it is trained on whole rows of text, every position of them; all methods of a sweep have one, or none.
     """
 
     architecture: str
@@ -38,6 +41,7 @@ class Method:
     training: Training
     options: tuple[tuple[str, object], ...] = ()
     name: str = ""
+    objective: Objective | None = None
 
     def build(self, d_in: int, members: tuple[Member, ...], device: str | torch.device) -> Stack:
         """An untrained stack of these SAEs."""
@@ -86,6 +90,10 @@ def runs(
         for sparsity in method.sparsities
         for seed in seeds
     ]
+    if len({method.objective is None for method in methods}) > 1 or (data.skip and methods[0].objective):
+        raise UserError(
+            "objectives that look past the site need whole rows: train them apart, with no position skipped"
+        )
     if len({key for *_, key in wanted}) != len(wanted):
         raise UserError("the sweep asks for the same run twice: give every seed and sparsity once")
     return wanted
@@ -104,12 +112,16 @@ def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store
     context = subject.context
     rows = tokens(data.source, subject.tokenizer, "train", context)
     held_out = tokens(data.source, subject.tokenizer, "held_out", context)[: data.eval_rows]
-    stream = Stream(subject, site, rows, missing[0][0].training.batch, data.order_seed, data.skip, data.block)
+    batch = missing[0][0].training.batch
+    if missing[0][0].objective is None:
+        stream = Stream(subject, site, rows, batch, data.order_seed, data.skip, data.block)
+    else:
+        stream = RowStream(subject, site, rows, batch, data.order_seed)
     groups: dict[Method, list[tuple[Member, str]]] = {}
     for method, member, key in missing:
         groups.setdefault(method, []).append((member, key))
     jobs = [
-        Job(m.build(site.d_in, tuple(member for member, _ in group), subject.device), m.training)
+        Job(m.build(site.d_in, tuple(member for member, _ in group), subject.device), m.training, m.objective)
         for m, group in groups.items()
     ]
     # Keyed by what is trained together: members are independent, but a checkpoint holds this very set.

@@ -1,26 +1,25 @@
 """The one training loop: a single pass of the subject feeds every SAE of a sweep.
 
-Activations come in blocks: some thousand rows of text, run through the subject, mixed, cut into batches. A block is a
-function of the seed and its number alone, so a run that was killed starts again inside its block and ends at the very
-numbers of an undisturbed one. Letters: B tokens in a batch, D d_in, M d_sae, S members, T positions.
+A batch is a function of the stream and its number alone, so a run that was killed goes on from its checkpoint and ends at the very
+numbers of an undisturbed one. Letters: B tokens in a batch, D d_in, M d_sae, S members.
 """
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from saebook import objectives
 from saebook.errors import UserError
+from saebook.objectives import Objective, Reference
 from saebook.progress import bar
-from saebook.sae.base import Stack
+from saebook.sae.base import Losses, Stack
 from saebook.store import Checkpoint
-from saebook.subject import Site, Subject
+from saebook.streams import RowStream, Stream
 
-_SUBJECT_ROWS = 64  # rows a pass of the subject
 _LOG_EVERY = 20  # steps between two readings of the losses: each reading waits for the device
 _DEAD_EVERY = 16  # steps between two looks at which latents are dead: each waits for the device
 _SCORED = 8192  # activations whose loss decides what a dead latent is reborn as
@@ -32,6 +31,8 @@ class Training:
 
     `resample_at`: when dead latents of the L1 kinds are reborn (Gated paper, appendix D, after Bricken et al. 2023);
     dead means silent for `dead_share` of all steps. `rewarm_share`: after it the rate climbs again from a tenth.
+    `cosine_to`: instead of a constant and a linear decay to zero, a cosine down to this share (e2e paper, appendix D).
+    `clip_norm`: the largest norm that the gradient of one SAE may have.
     """
 
     lr: float
@@ -45,6 +46,8 @@ class Training:
     resample_at: tuple[float, ...] = (0.25, 0.5)
     dead_share: float = 0.125
     rewarm_share: float = 0.05
+    cosine_to: float | None = None
+    clip_norm: float | None = None
 
     @property
     def steps(self) -> int:
@@ -54,7 +57,12 @@ class Training:
         """Learning rate at `step`; `resampled` is the last step at which latents were reborn."""
         warm = max(1, round(self.warmup_share * self.steps))
         decay = max(1, round(self.decay_share * self.steps))
-        share = min(1.0, (step + 1) / warm, (self.steps - step) / decay)
+        share = min(1.0, (step + 1) / warm)
+        if self.cosine_to is None:
+            share = min(share, (self.steps - step) / decay)
+        else:
+            done = max(0.0, (step - warm) / max(1, self.steps - warm))
+            share *= self.cosine_to + (1 - self.cosine_to) * (1 + math.cos(math.pi * done)) / 2
         if resampled is not None:
             done = min(1.0, (step - resampled) / max(1, round(self.rewarm_share * self.steps)))
             share *= 0.1 + 0.9 * (1 - math.cos(math.pi * done)) / 2
@@ -64,60 +72,16 @@ class Training:
         return tuple(round(share * self.steps) for share in self.resample_at)
 
 
-class Stream:
-    """Batches [B, D] of a subject's activations at a site, scaled so that E||x||^2 = D, in an order fixed by `seed`."""
-
-    def __init__(
-        self,
-        subject: Subject,
-        site: Site,
-        rows: np.ndarray,
-        batch: int,
-        seed: int = 0,
-        skip: int = 0,
-        block: int = 1024,
-    ):
-        self.subject, self.site, self.rows, self.batch = subject, site, rows, batch
-        self.seed, self.skip, self.block = seed, skip, min(block, len(rows))
-        self.per_block = self.block * (rows.shape[1] - skip) // batch
-        if self.per_block < 1:
-            raise UserError(
-                f"{self.block} rows of text do not fill one batch of {batch}: give more text or a smaller batch"
-            )
-        self._first = self._activations(0)
-        self.scale = float((self.site.d_in / self._first.square().sum(1).mean()).sqrt())
-
-    def sample(self, count: int) -> Tensor:
-        """Up to `count` scaled activations of the first block, for initialisation."""
-        return self._first[:count] * self.scale
-
-    def batches(self, start: int, steps: int) -> Iterator[Tensor]:
-        """Batches number `start` to `steps`."""
-        for block in range(start // self.per_block, math.ceil(steps / self.per_block)):
-            x = (self._first if block == 0 else self._activations(block)) * self.scale
-            first = block * self.per_block
-            for step in range(max(start, first), min(steps, first + self.per_block)):
-                yield x[(step - first) * self.batch : (step - first + 1) * self.batch]
-
-    def _activations(self, block: int) -> Tensor:
-        """The mixed activations [n, D] of one block; blocks run through the text in a new order every pass."""
-        per_pass = len(self.rows) // self.block
-        order = np.random.default_rng([self.seed, block // per_pass]).permutation(len(self.rows))
-        chosen = np.sort(order[block % per_pass * self.block :][: self.block])
-        tokens = torch.from_numpy(self.rows[chosen].astype(np.int64))
-        parts = [
-            self.subject.activations(t, self.site)[:, self.skip :].flatten(0, 1) for t in tokens.split(_SUBJECT_ROWS)
-        ]
-        mix = np.random.default_rng([self.seed, block, 1]).permutation(sum(map(len, parts)))
-        return torch.cat(parts)[torch.from_numpy(mix).to(parts[0].device)].clone()
-
-
 @dataclass
 class Job:
-    """One stack in training: its optimiser and what is known of each latent."""
+    """One stack in training: its optimiser and what is known of each latent.
+
+    Without an `objective` the stack's own loss is taken, on activations; with one, batches are `Reference`s.
+    """
 
     stack: Stack
     training: Training
+    objective: Objective | None = None
     optimiser: torch.optim.Optimizer = field(init=False)
     silent: Tensor = field(init=False)  # [S, M] tokens since a latent last fired
     dead: list[Tensor] = field(init=False)  # latents [n] of each member that AuxK is to revive
@@ -132,21 +96,37 @@ class Job:
         self.silent = torch.zeros(shape, dtype=torch.long, device=parameters[0].device)
         self.dead = [self.silent.new_empty(0) for _ in self.stack.members]
 
-    def step(self, x: Tensor, step: int) -> None:
-        """One step on activations `x` [B, D]: gradients, projection, Adam, renormalisation (Bricken's order)."""
+    def step(self, batch: Tensor | Reference, step: int) -> None:
+        """One step on a batch: gradients, projection, Adam, renormalisation (Bricken's order)."""
         t = self.training
         self.optimiser.param_groups[0]["lr"] = t.rate(step, self.resampled)
         if step % _DEAD_EVERY == 0:
             self.dead = [row.nonzero().flatten() for row in self.silent > t.dead_share * t.tokens]
-        losses = self.stack.step_gradients(self.stack.prepare(x)[0], self.dead)
+        losses = self._gradients(batch)
         self.stack.constrain_gradient()
+        if t.clip_norm:
+            self._clip(t.clip_norm)
         self.optimiser.step()
         self.stack.constrain_weights()
-        self.silent = torch.where(losses.fired, 0, self.silent + len(x))
+        self.silent = torch.where(losses.fired, 0, self.silent + t.batch)
         if step % _LOG_EVERY == 0 or step == t.steps - 1:
             dead = (self.silent > t.dead_share * t.tokens).float().mean(1)
             read = {"loss": losses.total, "l0": losses.l0, "dead": dead}
             self.history.append({"step": step, **{name: value.tolist() for name, value in read.items()}})
+
+    def _gradients(self, batch: Tensor | Reference) -> Losses:
+        if isinstance(batch, Reference):
+            return objectives.step_gradients(self.stack, batch, self.objective)
+        return self.stack.step_gradients(self.stack.prepare(batch)[0], self.dead)
+
+    @torch.no_grad()
+    def _clip(self, most: float) -> None:
+        """Each member's gradient by itself: a stack must not couple its members."""
+        gradients = [p.grad for p in self.stack.parameters()]
+        norms = sum(g.flatten(1).square().sum(1) for g in gradients).sqrt()
+        factors = (most / norms.clamp_min(1e-12)).clamp_max(1.0)
+        for g in gradients:
+            g.mul_(factors.view(-1, *[1] * (g.ndim - 1)))
 
     def resample(self, x: Tensor, step: int, seed: int) -> None:
         """Give every latent that was silent for `dead_share` of the run a new direction (Bricken's recipe)."""
@@ -182,7 +162,9 @@ class Job:
         self.resampled, self.history = state["resampled"], state["history"]
 
 
-def train(stream: Stream, jobs: list[Job], checkpoint: Checkpoint | None = None, save_every: float = 30.0) -> None:
+def train(
+    stream: Stream | RowStream, jobs: list[Job], checkpoint: Checkpoint | None = None, save_every: float = 30.0
+) -> None:
     """Train every job to its end on one stream, in place. All jobs have the same number of steps and batch size.
 
     With a `checkpoint`, state is kept every `save_every` seconds and a killed run goes on from there, bit-equal.
@@ -203,11 +185,11 @@ def train(stream: Stream, jobs: list[Job], checkpoint: Checkpoint | None = None,
     saved = time.monotonic()
     count = sum(len(job.stack.members) for job in jobs)
     with bar(total * stream.batch, f"training {count} SAEs", "token", initial=start * stream.batch) as progress:
-        for step, x in enumerate(stream.batches(start, total), start):
+        for step, batch in enumerate(stream.batches(start, total), start):
             for job in jobs:
                 if step in job.training.resample_steps():
                     job.resample(stream.sample(_SCORED), step, stream.seed)
-                job.step(x, step)
+                job.step(batch, step)
             progress.update(stream.batch)
             if step % _LOG_EVERY == 0:
                 progress.set_postfix_str(_summary(jobs))

@@ -3,15 +3,29 @@
 from saebook.errors import UserError
 from saebook.sae.base import Losses, Member, Stack
 from saebook.sae.gated import Gated
+from saebook.sae.normalised import NormalisedReLU
 from saebook.sae.prolu import ProLUReLU, ProLUSTE
 from saebook.sae.relu import ReLU
 from saebook.sae.topk import TopK
 
 ARCHITECTURES: dict[str, type[Stack]] = {
-    "relu": ReLU, "gated": Gated, "topk": TopK, "prolu_relu": ProLUReLU, "prolu_ste": ProLUSTE
+    "relu": ReLU, "gated": Gated, "topk": TopK, "prolu_relu": ProLUReLU, "prolu_ste": ProLUSTE,
+    "normalised_relu": NormalisedReLU,
 }  # fmt: skip
 
-__all__ = ["ARCHITECTURES", "Gated", "Losses", "Member", "ProLUReLU", "ProLUSTE", "ReLU", "Stack", "TopK", "build"]
+__all__ = [
+    "ARCHITECTURES",
+    "Gated",
+    "Losses",
+    "Member",
+    "NormalisedReLU",
+    "ProLUReLU",
+    "ProLUSTE",
+    "ReLU",
+    "Stack",
+    "TopK",
+    "build",
+]
 
 
 def build(architecture: str, d_in: int, d_sae: int, members: tuple[Member, ...], **options) -> Stack:

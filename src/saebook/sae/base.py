@@ -57,6 +57,7 @@ class Stack(nn.Module):
     saelens_name: ClassVar[str]
     per_latent: ClassVar[tuple[str, ...]]
     inner_biases: ClassVar[tuple[str, ...]]  # those of `per_latent` that are measured in units of activations
+    subtracts_b_dec: ClassVar[bool] = True  # whether the encoder sees x - b_dec
 
     def __init__(
         self,
@@ -201,7 +202,7 @@ class Stack(nn.Module):
         """`(cfg, tensors)` of member i in SAELens' layout (6.x)."""
         cfg = {
             "architecture": self.saelens_name, "d_in": self.d_in, "d_sae": self.d_sae, "device": "cpu",
-            "dtype": str(self.W_enc.dtype).removeprefix("torch."), "apply_b_dec_to_input": True,
+            "dtype": str(self.W_enc.dtype).removeprefix("torch."), "apply_b_dec_to_input": self.subtracts_b_dec,
             "normalize_activations": "layer_norm" if self.per_token else "none", "reshape_activations": "none",
             "metadata": {"sae_lens_version": SAELENS_VERSION, **vars(self.members[i]), "options": self.options()},
         }  # fmt: skip
@@ -211,8 +212,9 @@ class Stack(nn.Module):
     @classmethod
     def from_saelens(cls, cfg: dict, tensors: dict[str, Tensor]) -> Self:
         """A stack of one from SAELens' layout. Raises `UserError` for files whose conventions differ from ours."""
-        if cfg["architecture"] != cls.saelens_name or not cfg.get("apply_b_dec_to_input", True):
-            raise UserError(f"cfg.json describes no {cls.saelens_name} SAE that subtracts b_dec from its input")
+        if cfg["architecture"] != cls.saelens_name or cfg.get("apply_b_dec_to_input", True) != cls.subtracts_b_dec:
+            does = "subtracts" if cls.subtracts_b_dec else "does not subtract"
+            raise UserError(f"cfg.json describes no {cls.saelens_name} SAE that {does} b_dec from its input")
         metadata = cfg.get("metadata", {})
         sparsity = cfg.get("k", metadata.get("sparsity", 0.0))
         member = Member(metadata.get("seed", 0), sparsity)

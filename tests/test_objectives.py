@@ -1,0 +1,256 @@
+"""The objectives that look past the site, held to plain twins that keep every logit, in float64."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from saebook import objectives
+from saebook.errors import UserError
+from saebook.objectives import Objective, Reference
+from saebook.sae import build
+from saebook.sae.base import Member
+from saebook.store import Checkpoint, Store
+from saebook.streams import RowStream
+from saebook.subject import Subject
+from saebook.sweep import Data, Method, runs, sweep
+from saebook.train import Job, Training, train
+
+KINDS = {"local": Objective(reconstruction=1.0), "e2e": Objective(kl=1.0), "e2e+ds": Objective(kl=0.5, downstream=2.5)}
+MEMBERS = (Member(0, 0.5), Member(1, 2.0), Member(2, 1.0))
+TRAINING = Training(
+    lr=3e-3, tokens=640, batch=64, beta1=0.9, resample_at=(), warmup_share=0.1, cosine_to=0.1, clip_norm=10.0
+)
+
+
+@pytest.fixture(scope="module")
+def exact(small_subject_folder):
+    return Subject.load(str(small_subject_folder), device="cpu", dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return torch.randint(300, (3, 32), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def pieces(monkeypatch):
+    """Pieces that divide neither the tokens nor the vocabulary, and members that do not fill their groups."""
+    monkeypatch.setitem(objectives._CHUNK, "cpu", (40, 77))
+    monkeypatch.setitem(objectives._TOKENS, "cpu", 200)
+
+
+def made(site, dtype=torch.float64):
+    stack = build("normalised_relu", site.d_in, 48, MEMBERS, dtype=dtype)
+    generator = torch.Generator().manual_seed(4)
+    for parameter in stack.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype)
+    return stack
+
+
+def test_the_kl_of_chunks_is_the_kl_of_all_logits(pieces):
+    generator = torch.Generator().manual_seed(0)
+    hidden, clean, W_U, b_U = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((2, 90, 8), (90, 8), (8, 300), (300,))
+    )
+    hidden.requires_grad_()
+    plain = [
+        F.kl_div(
+            (h @ W_U + b_U).log_softmax(-1), (clean @ W_U + b_U).log_softmax(-1), log_target=True, reduction="batchmean"
+        )
+        for h in hidden
+    ]
+    weights = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    (expected,) = torch.autograd.grad((torch.stack(plain) * weights).sum(), hidden)
+    found = objectives.kl(hidden, clean, *objectives.log_partition(clean, W_U, b_U), W_U, b_U)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), hidden)
+    assert torch.allclose(found, torch.stack(plain), rtol=1e-10)
+    assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-14)
+    # The other direction is another number: the paper's docstring names it, its code does not compute it.
+    other = F.kl_div(
+        (clean @ W_U + b_U).log_softmax(-1),
+        (hidden[0] @ W_U + b_U).log_softmax(-1),
+        log_target=True,
+        reduction="batchmean",
+    )
+    assert abs(other - plain[0]) > 1e-3
+
+
+def plain_loss(subject, tokens, site, stack, objective):
+    """The e2e paper's objectives as its text has them: whole passes of the model, whole logits, autograd through all of it."""
+    later = [subject.site("resid_pre", layer) for layer in range(site.layer + 1 + (site.kind == "resid_post"), 3)]
+
+    def passed(i, replace):
+        seen = {}
+
+        def write(name, value):
+            seen[name] = value
+            if name == site.hook_name and replace:
+                f = (value.flatten(2) @ stack.W_enc[i] + stack.b_enc[i]).relu()
+                new = f @ (stack.W_dec[i] / stack.W_dec[i].norm(dim=-1, keepdim=True)) + stack.b_dec[i]
+                seen["f"], seen["new"] = f, new
+                return new.view_as(value)
+            return value
+
+        names = [site.hook_name, *(one.hook_name for one in later)]
+        hooks = [(name, lambda value, hook, name=name: write(name, value)) for name in names]
+        with subject.bridge.hooks(fwd_hooks=hooks):
+            logits = subject.bridge(tokens, return_type="logits")
+        return logits.flatten(0, 1).log_softmax(-1), seen
+
+    total = 0.0
+    with torch.no_grad():
+        original, clean = passed(0, False)
+    for i, member in enumerate(stack.members):
+        new, seen = passed(i, True)
+        total = total + member.sparsity / site.d_in * seen["f"].sum(-1).mean()
+        x = clean[site.hook_name].flatten(2)
+        total = total + objective.reconstruction * F.mse_loss(seen["new"], x)
+        total = total + objective.kl * F.kl_div(new, original, log_target=True, reduction="batchmean")
+        for one in later:
+            error = F.mse_loss(seen[one.hook_name], clean[one.hook_name])
+            total = total + objective.downstream / len(later) * error
+    return total
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("where", "layer"), [("resid_pre", 1), ("resid_post", 0), ("mlp_out", 1), ("attn_z", 0), ("mlp_post", 1)]
+)
+def test_every_objective_is_its_plain_twin(exact, tokens, pieces, kind, where, layer):
+    site, objective = exact.site(where, layer), KINDS[kind]
+    stack = made(site)
+    plain = plain_loss(exact, tokens, site, stack, objective)
+    plain.backward()
+    expected = {name: p.grad.clone() for name, p in stack.named_parameters()}
+    found = objectives.step_gradients(stack, Reference(exact, tokens, site), objective)
+    assert found.total.sum().item() == pytest.approx(plain.item(), rel=1e-9)
+    for name, parameter in stack.named_parameters():
+        assert torch.allclose(parameter.grad, expected[name], rtol=1e-7, atol=1e-11), name
+    assert all(p.grad is None for p in exact.bridge.parameters())
+
+
+class Largest(TorchDispatchMode):
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.numel = max([self.numel, *(t.numel() for t in tree_leaves(out) if isinstance(t, torch.Tensor))])
+        return out
+
+
+def test_no_tensor_of_logits_is_held_and_the_lower_blocks_run_once(small_subject, tokens, monkeypatch):
+    monkeypatch.setitem(objectives._CHUNK, "cpu", (32, 50))
+    site = small_subject.site("resid_pre", 2)
+    stack = made(site, torch.float32)
+    assert not small_subject._blocks_return_tuples  # asked once for each subject, by a pass of its own
+    ran = []
+    with (
+        Largest() as largest,
+        small_subject.bridge.hooks(fwd_hooks=[("blocks.0.hook_in", lambda value, hook: ran.append(hook.name))]),
+    ):
+        reference = Reference(small_subject, tokens, site)
+        objectives.step_gradients(stack, reference, KINDS["e2e"])
+    assert len(ran) == 1
+    attention = 3 * len(tokens) * 4 * 32 * 32  # scores of three members and four heads
+    assert largest.numel <= max(attention, 32 * 300) < 3 * tokens.numel() * 300
+
+
+def test_a_site_with_nothing_after_it_has_no_downstream_term(small_subject, tokens):
+    site = small_subject.site("resid_pre", 2)
+    with pytest.raises(UserError, match="earlier layer"):
+        objectives.step_gradients(made(site, torch.float32), Reference(small_subject, tokens, site), KINDS["e2e+ds"])
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return np.random.default_rng(0).integers(0, 300, (41, 32)).astype(np.uint16)
+
+
+def test_rows_stay_whole_and_each_pass_has_all_of_them(small_subject, rows):
+    site = small_subject.site("resid_pre", 1)
+    source = RowStream(small_subject, site, rows, 64)
+    batches = list(source.batches(0, 40))
+    for pass_ in (batches[:20], batches[20:]):
+        seen = torch.cat([one.tokens for one in pass_])
+        assert len({tuple(row.tolist()) for row in seen}) == 40
+    assert not torch.equal(batches[0].tokens, batches[20].tokens)
+    again = next(RowStream(small_subject, site, rows, 64).batches(7, 8))
+    assert torch.equal(again.tokens, batches[7].tokens) and torch.equal(again.x, batches[7].x)
+    assert source.sample(100).shape == (128, 32)
+    for batch in (65, 32 * 42):
+        with pytest.raises(UserError, match="rows"):
+            RowStream(small_subject, site, rows, batch)
+
+
+def test_one_members_gradient_is_clipped_without_touching_its_neighbours(small_subject):
+    site = small_subject.site("resid_pre", 1)
+    job = Job(made(site, torch.float32), TRAINING, KINDS["e2e"])
+    sizes = (0.1, 5.0, 0.001)
+    for parameter in job.stack.parameters():
+        parameter.grad = torch.stack([torch.full(parameter.shape[1:], size) for size in sizes])
+    before = [p.grad.clone() for p in job.stack.parameters()]
+    job._clip(10.0)
+    norms = [torch.cat([p.grad[i].flatten() for p in job.stack.parameters()]).norm().item() for i in range(3)]
+    assert norms[1] == pytest.approx(10.0, rel=1e-5) and max(norms[0], norms[2]) < 10.0
+    for old, parameter in zip(before, job.stack.parameters(), strict=True):
+        assert torch.equal(parameter.grad[0], old[0]) and torch.equal(parameter.grad[2], old[2])
+
+
+def test_the_cosine_ends_at_its_share_of_the_peak():
+    rates = [TRAINING.rate(step) / TRAINING.lr for step in range(TRAINING.steps + 1)]
+    assert rates[0] == 1.0 and rates[-1] == pytest.approx(0.1) and rates == sorted(rates, reverse=True)
+    assert rates[5] == pytest.approx(0.1 + 0.9 * (1 + np.cos(np.pi * 4 / 9)) / 2)
+
+
+def test_a_run_cut_off_ends_at_the_same_numbers_and_a_stack_is_its_members(small_subject, rows, tmp_path):
+    site = small_subject.site("resid_pre", 1)
+
+    def jobs(members=MEMBERS):
+        return [Job(build("normalised_relu", 32, 48, members), TRAINING, KINDS[kind]) for kind in KINDS]
+
+    whole, cut = jobs(), jobs()
+    train(RowStream(small_subject, site, rows, 64), whole)
+    checkpoint = Checkpoint(tmp_path / "half.pt")
+
+    class Stop(Exception):
+        pass
+
+    class Cut(RowStream):
+        def batches(self, start, steps):
+            for step, batch in enumerate(super().batches(start, steps), start):
+                if step == 5:
+                    raise Stop
+                yield batch
+
+    with pytest.raises(Stop):
+        train(Cut(small_subject, site, rows, 64), cut, checkpoint, save_every=0.0)
+    cut = jobs()
+    train(RowStream(small_subject, site, rows, 64), cut, checkpoint)
+    for a, b in zip(whole, cut, strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(a.stack.parameters(), b.stack.parameters(), strict=True))
+        assert a.history[-1]["loss"] < a.history[0]["loss"]
+    alone = jobs(MEMBERS[1:2])
+    train(RowStream(small_subject, site, rows, 64), alone)
+    for a, b in zip(whole, alone, strict=True):
+        assert torch.allclose(a.stack.W_dec[1], b.stack.W_dec[0], atol=2e-5)
+
+
+def test_a_sweep_of_objectives_is_stored_and_refuses_what_it_cannot_train(
+    small_subject, text_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
+    site = small_subject.site("resid_pre", 1)
+    data = Data(source=f"folder:{text_folder}", eval_rows=8, skip=0)
+    methods = [Method("normalised_relu", 48, (0.5, 2.0), TRAINING, (), kind, KINDS[kind]) for kind in KINDS]
+    table = sweep(small_subject, site, methods, [0, 1], data, Store(tmp_path / "runs"))
+    assert table.attrs["trained"] == 12 and set(table.method) == set(KINDS) and table.key.nunique() == 12
+    assert sweep(small_subject, site, methods, [0, 1], data, Store(tmp_path / "runs")).attrs["trained"] == 0
+    plain = Method("relu", 48, (0.5,), TRAINING)
+    with pytest.raises(UserError, match="apart"):
+        runs(small_subject, site, [*methods, plain], [0], data)
+    with pytest.raises(UserError, match="no position skipped"):
+        runs(small_subject, site, methods, [0], Data(source=data.source, skip=1))
