@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from saebook import tiers
-from saebook.analysis import planted, shrinkage
+from saebook.analysis import activations, dead, endtoend, planted, shrinkage
 from saebook.analysis.geometry import max_cosine
 from saebook.analysis.pareto import matched_ratio, value_at
 from saebook.sae import Member, build
@@ -93,3 +93,182 @@ def test_values_are_compared_at_equal_l0_in_log_log_space():
     assert value_at(plain, "nmse", 20.0) == pytest.approx(3.0 * 20**-0.5)
     assert np.isnan(value_at(plain, "nmse", 200.0))
     assert np.isnan(matched_ratio(plain, plain.assign(l0=1000 * l0), "nmse"))
+
+
+def curves(factors, seeds=3, widths=(64, 128, 256), law=-0.5):
+    """Sweeps whose error is a power law of L0, a factor apart by kind, and cheaper the wider."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "method": kind, "d_sae": width, "sparsity": k, "seed": seed, "l0": k * (1 + 0.02 * seed),
+            "normalised_mse": factor * k**law * (width / 64) ** slope * (1 + 0.001 * rng.standard_normal()),
+        }
+        for kind, (factor, slope) in factors.items()
+        for width in widths
+        for k in (4.0, 8.0, 16.0, 32.0)
+        for seed in range(seeds)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    return table.assign(ce=1.0 + table.normalised_mse**1.5, ce_clean=1.0)
+
+
+def test_activation_functions_are_compared_with_the_best_of_several():
+    table = activations.with_increase(curves({"topk": (0.8, -0.3), "relu": (1.0, -0.1), "gated": (0.9, -0.1)}))
+    wide = table[table.d_sae == 256]
+    planted = 0.8 / 0.9 * 4**-0.2
+    assert activations.ratios(wide, "topk", ["gated"]) == pytest.approx([planted] * 3, rel=0.01)
+    assert activations.ratios(wide, "topk", ["relu", "gated"]) == pytest.approx([planted] * 3, rel=0.01)
+    assert activations.ratios(wide, "topk", ["gated"], activations.CE) == pytest.approx([planted**1.5] * 3, rel=0.02)
+    equal_error = activations.ratios(wide, "topk", ["gated"], activations.CE, activations.NMSE)
+    assert equal_error == pytest.approx([1.0] * 3, rel=0.02)  # the loss was planted as a function of the error alone
+    assert activations.between_seeds(wide, "topk") == pytest.approx([1.0] * 3, rel=0.05)
+    assert np.isnan(
+        activations.ratios(wide.assign(l0=wide.l0.where(wide.method == "topk", 1e6)), "topk", ["relu"])
+    ).all()
+
+
+def test_the_gap_over_widths_and_the_power_law_are_read_back():
+    table = activations.with_increase(curves({"topk": (0.8, -0.3), "relu": (1.0, -0.1)}))
+    assert activations.gap_slopes(table, "topk", "relu", 12.0) == pytest.approx([0.2] * 3, abs=0.01)
+    assert min(activations.power_law_fits(table, "topk")) > 0.999
+    noise = np.exp(np.random.default_rng(1).standard_normal(len(table)))
+    assert max(activations.power_law_fits(table.assign(ce_increase=noise), "topk")) < 0.9
+    assert activations.finite(activations.gap_slopes(table, "topk", "relu", 1e6)) == []
+
+
+def test_remedies_against_dead_latents_are_told_apart():
+    rows = [
+        {"method": name, "seed": seed, "step": step, "dead": (0.6 - 0.3 * transposed - 0.2 * auxk) * step / 10}
+        for name, (transposed, auxk) in dead.VARIANTS.items()
+        for seed in range(2)
+        for step in (0, 10)
+    ]
+    shares = dead.final_shares(pd.DataFrame(rows))
+    assert dead.effect(shares, 0) == pytest.approx([-0.3] * 2) and dead.effect(shares, 1) == pytest.approx([-0.2] * 2)
+    assert shares["neither"].to_list() == pytest.approx([0.6] * 2)
+
+
+def objectives_table(seeds=3):
+    """Three kinds on one line of loss against L0, shifted: e2e needs half the elements, e2e+ds two thirds."""
+    rows = [
+        {
+            "method": kind, "sparsity": 1.0 / level, "seed": seed, "l0": share * 20 / level, "d_sae": 100,
+            "alive": min(1.0, 0.2 * share / level**0.5), "ce": 3.0 + level * (1 + 0.01 * seed), "ce_clean": 3.0, "key": f"{kind}{level}",
+        }
+        for kind, share in (("local", 1.0), ("e2e", 0.5), ("e2e+ds", 2 / 3))
+        for level in (0.1, 0.2, 0.4, 0.8)
+        for seed in range(seeds)
+    ]  # fmt: skip
+    return endtoend.with_counts(pd.DataFrame(rows))
+
+
+def test_end_to_end_ratios_are_read_back_at_equal_l0_and_at_equal_loss():
+    table = objectives_table()
+    assert endtoend.ratios_at_equal_loss(table, "e2e", "local", "l0") == pytest.approx([0.5] * 3)
+    assert endtoend.ratios_at_equal_loss(table, "e2e+ds", "local", endtoend.ALIVE) == pytest.approx([2 / 3] * 3)
+    # Straight segments between points of a hyperbola: near one half, as the loss is inverse to L0, and never more.
+    found = endtoend.mean_ratios(table, "e2e", "local", endtoend.CE, "l0")
+    assert all(0.42 < value <= 0.55 for value in found)
+    assert np.isnan(
+        endtoend.mean_ratios(
+            table.assign(l0=table.l0 * (1 + 1e3 * (table.method == "e2e"))), "e2e", "local", "ce", "l0"
+        )
+    ).all()
+
+
+def test_runs_of_similar_loss_are_picked_by_rule():
+    table = objectives_table()
+    level = endtoend.common_level(table)
+    assert level == pytest.approx((0.1 * 1.02 * 0.8) ** 0.5)
+    chosen = endtoend.nearest(table, level)
+    assert len(chosen) == 9 and set(chosen.key) == {
+        "local0.2",
+        "local0.4",
+        "e2e0.2",
+        "e2e0.4",
+        "e2e+ds0.2",
+        "e2e+ds0.4",
+    } & set(chosen.key)
+    at = endtoend.at_level(table, level).groupby("method").l0.mean()
+    assert at["e2e"] / at["local"] == pytest.approx(0.5, rel=1e-3)
+    apart = table[
+        ~((table.method == "e2e") & (table.ce_increase > 0.15))
+        & ~((table.method == "local") & (table.ce_increase < 0.3))
+    ]
+    assert apart.ce_increase.min() < endtoend.common_level(apart) < apart.ce_increase.max()
+
+
+def test_errors_on_the_way_are_those_of_a_plain_pass(small_subject):
+    site = small_subject.site("resid_pre", 1)
+    rows = torch.randint(300, (5, 32), generator=torch.Generator().manual_seed(2))
+    sae = build("normalised_relu", 32, 24, (Member(0, 1.0),))
+    found = endtoend.later_errors(sae, small_subject, site, rows).set_index("position")
+    assert list(found.index) == ["blocks.1.hook_resid_pre", "blocks.2.hook_resid_pre"]
+    seen = {}
+
+    def passed(replace):
+        def write(value, hook):
+            return sae.reconstruct(value.flatten(0, 1))[0].view_as(value) if replace else value
+
+        def note(value, hook):
+            seen[replace] = value
+
+        hooks = [("blocks.1.hook_resid_pre", write), ("blocks.2.hook_resid_pre", note)]
+        with torch.no_grad(), small_subject.bridge.hooks(fwd_hooks=hooks):
+            small_subject.bridge(rows, return_type=None)
+
+    passed(False), passed(True)
+    error = (seen[True] - seen[False]).square().mean(-1)
+    row = found.loc["blocks.2.hook_resid_pre"]
+    assert row.mse == pytest.approx(error.mean().item(), rel=1e-4)
+    assert row.mse_after_0 == pytest.approx(error[:, 1:].mean().item(), rel=1e-4)
+
+
+def test_error_ratios_leave_out_the_site_itself(small_subject):
+    site = small_subject.site("resid_pre", 1)
+    rows = [
+        {
+            "method": kind,
+            "seed": seed,
+            "position": f"blocks.{block}.hook_resid_pre",
+            "mse": factor * block if block > 1 else 99.0,
+        }
+        for kind, factor in (("local", 1.0), ("e2e", 8.0))
+        for seed in range(3)
+        for block in (1, 2, 3)
+    ]
+    errors = pd.DataFrame(rows)
+    assert endtoend.error_ratios(errors, site, "e2e", "local") == pytest.approx([8.0] * 3)
+    assert endtoend.error_ratios_between_seeds(errors, site, "e2e") == pytest.approx([1.0] * 3)
+
+
+def test_cosines_tell_shared_dictionaries_from_unrelated_ones():
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(n=60):
+        return torch.nn.functional.normalize(torch.randn(n, 32, generator=generator), dim=1)
+
+    shared = drawn()
+    directions = {("local", seed): shared[torch.randperm(60, generator=generator)] for seed in range(3)}
+    directions |= {("e2e", seed): drawn() for seed in range(3)}
+    directions |= {("e2e+ds", seed): torch.cat([shared[:30], drawn(30)]) for seed in range(3)}
+    found = endtoend.cosines(directions)
+    means = found.groupby("method")[["within", "seeds", "local"]].mean()
+    assert means.seeds["local"] == pytest.approx(1.0, abs=1e-5) and means.seeds["e2e"] < 0.6
+    assert means.local["e2e"] < means.local["e2e+ds"] < means.local["local"]
+    assert endtoend.differences(found, "local", "e2e+ds", "e2e") == pytest.approx(
+        [means.local["e2e+ds"] - means.local["e2e"]] * 3, abs=0.03
+    )
+    random = endtoend.random_cosines(directions).groupby("method").seeds.mean()
+    assert random["local"] == pytest.approx(means.seeds["e2e"], abs=0.05)
+    intervals = endtoend.element_intervals(found, ["seeds"])
+    assert intervals["e2e seeds"].low < means.seeds["e2e"] < intervals["e2e seeds"].high
+
+
+def test_only_elements_that_fire_count(small_subject):
+    site = small_subject.site("resid_pre", 1)
+    sae = build("normalised_relu", 32, 24, (Member(0, 1.0),))
+    sae.b_enc.data[0, :10] = -1e6
+    rows = torch.randint(300, (4, 32), generator=torch.Generator().manual_seed(2))
+    alive = endtoend.alive_directions(sae, small_subject, site, rows)
+    assert len(alive) <= 14 and torch.allclose(alive.norm(dim=1), torch.ones(len(alive)), atol=1e-5)

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 
 from saebook import figures
 from saebook.stats import t_interval
@@ -109,3 +110,49 @@ def test_the_figure_is_closed_and_drawn_the_same_way_twice(paper):
 def test_the_colours_of_methods_differ():
     assert figures.PALETTE["relu"] == figures.PALETTE["baseline"]
     assert len({figures.PALETTE[m] for m in ("gated", "relu", "topk")}) == 3
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_topk_and_e2e_figures_draw_every_run(seeds):
+    rows = [
+        {
+            "method": method, "d_sae": 64, "sparsity": k, "seed": seed, "l0": k + seed, "normalised_mse": 1 / (k + seed),
+            "ce_increase": 2 / (k + seed), "alive_elements": 10 + k + seed,
+        }
+        for method in ("local", "e2e", "relu", "topk")
+        for k in (4.0, 8.0)
+        for seed in range(seeds)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    for figure in (
+        figures.activation_functions(table, table, 64, 8.0),
+        figures.downstream(table, 64),
+        figures.added_loss(table),
+    ):
+        drawn = sum(len(c.get_offsets()) for c in figure.axes[0].collections if isinstance(c, PathCollection))
+        assert drawn == len(table) and figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
+        assert len(figure.legends[0].get_texts()) == 4
+    errors = pd.DataFrame(
+        [
+            (m, s, f"blocks.{b}.hook_resid_pre", b + 1.0, b + 0.5)
+            for m in ("local", "e2e")
+            for s in range(seeds)
+            for b in (1, 2)
+        ],
+        columns=["method", "seed", "position", "mse", "mse_after_0"],
+    )
+    left, right = figures.later_errors(errors).axes
+    assert [text.get_text() for text in left.get_xticklabels()] == ["1", "2"]
+    assert [line.get_ydata().tolist() for line in left.lines] == [[2.0, 3.0]] * 2
+    assert right.lines[0].get_ydata().tolist() == [1.5, 2.5]
+    curves = pd.DataFrame(
+        [("both", s, t, t / 10) for s in range(seeds) for t in range(3)], columns=["method", "seed", "step", "dead"]
+    )
+    (ax,) = figures.dead_latents(curves, 16, 20).axes
+    assert ax.lines[seeds].get_xdata().tolist() == [0, 16, 32] and ax.lines[-1].get_xdata()[0] == 20
+    rng = np.random.default_rng(0)
+    cosines = pd.DataFrame(
+        {"method": ["local"] * 40 + ["e2e"] * 40, **{c: rng.random(80) for c in ("within", "seeds", "local")}}
+    )
+    axes = figures.cosine_densities(cosines, cosines).axes
+    assert [len(ax.lines) for ax in axes] == [4, 4, 4]

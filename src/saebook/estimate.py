@@ -18,6 +18,7 @@ import torch
 
 from saebook import hardware, measure, paths, plans, tiers
 from saebook.errors import UserError
+from saebook.objectives import Reference
 from saebook.sae.base import Member, Stack
 from saebook.store import Store
 from saebook.subject import Site, Subject
@@ -97,9 +98,17 @@ def of_sweep(
     rows = torch.randint(0, 100, (_ROWS, subject.context))
     forward = _time(lambda: subject.activations(rows, site)) / _ROWS
     per_row = subject.context - data.skip
-    x = subject.activations(rows, site)[:, data.skip :].flatten(0, 1)
-    x = x.repeat(-(-training.batch // len(x)), 1)[: training.batch]
-    found.seconds["subject"] = forward * training.tokens / per_row
+    if missing[0][0].objective is None:
+        x = subject.activations(rows, site)[:, data.skip :].flatten(0, 1)
+        batch = x.repeat(-(-training.batch // len(x)), 1)[: training.batch]
+        found.seconds["subject"] = forward * training.tokens / per_row
+    else:
+        whole = torch.randint(0, 100, (training.batch // subject.context, subject.context))
+        batch = Reference(subject, whole, site)
+        past = any(not method.objective.local for method, _ in missing)
+        # What is compared with is made once a batch for all SAEs.
+        once = _time(lambda: Reference(subject, whole, site).clean() if past else subject.activations(whole, site))
+        found.seconds["subject"] = once * training.steps
     found.seconds["training"] = found.seconds["measuring"] = 0.0
     splice = subject.splice(rows, site)
     spliced = _time(lambda: splice.loss(splice.activations)) / _ROWS
@@ -111,22 +120,24 @@ def of_sweep(
         stack = method.build(site.d_in, members[:1], subject.device)
         parameters += len(members) * sum(p.numel() for p in stack.parameters())
         scratch = max(scratch, 6 * training.batch * method.d_sae * 4)
-        found.seconds["training"] += _steps(stack, x, method) * training.steps * len(members)
+        found.seconds["training"] += _steps(stack, batch, method) * training.steps * len(members)
         read = _time(lambda stack=stack: _read(stack, splice)) / _ROWS
         found.seconds["measuring"] += data.eval_rows * len(members) * (read + spliced)
     # A block is held as its pieces, joined, mixed, and scaled.
-    block = 4 * min(data.block, training.tokens // per_row + 1) * per_row * site.d_in * 4
+    rows_held = min(data.block, training.tokens // per_row + 1) if missing[0][0].objective is None else _ROWS
+    block = 4 * rows_held * per_row * site.d_in * 4
     found.memory += block + parameters * _MOMENTS + scratch
     found.disk += parameters * 4 + parameters * _MOMENTS  # the stored runs, and a checkpoint while they train
     return found
 
 
-def _steps(stack: Stack, x: torch.Tensor, method: Method) -> float:
-    """Seconds of one training step of one member on `x` [B, D]."""
+def _steps(stack: Stack, batch: torch.Tensor | Reference, method: Method) -> float:
+    """Seconds of one training step of one member on a batch."""
+    x = batch.x if isinstance(batch, Reference) else batch
     stack.init_bias(stack.prepare(x)[0])
-    job = Job(stack, method.training)
-    job.step(x, 0)
-    return _time(lambda: [job.step(x, step) for step in range(1, _STEPS + 1)]) / _STEPS
+    job = Job(stack, method.training, method.objective)
+    job.step(batch, 0)
+    return _time(lambda: [job.step(batch, step) for step in range(1, _STEPS + 1)]) / _STEPS
 
 
 @torch.inference_mode()

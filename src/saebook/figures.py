@@ -13,11 +13,12 @@ from saebook.stats import pareto_front, t_interval
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness.
 PALETTE = {
     "relu": "#0072B2", "baseline": "#0072B2", "gated": "#D55E00", "topk": "#009E73", "prolu_relu": "#CC79A7",
-    "prolu_ste": "#56B4E9",
+    "prolu_ste": "#56B4E9", "local": "#0072B2", "e2e": "#D55E00", "e2e+ds": "#009E73",
 }  # fmt: skip
 LABELS = {
     "relu": "baseline (ReLU + L1)", "baseline": "baseline (ReLU + L1)", "gated": "Gated", "topk": "TopK",
-    "prolu_relu": "ProLU, ReLU gradient", "prolu_ste": "ProLU, straight-through",
+    "prolu_relu": "ProLU, ReLU gradient", "prolu_ste": "ProLU, straight-through", "local": "local", "e2e": "e2e",
+    "e2e+ds": "e2e + downstream",
 }  # fmt: skip
 
 
@@ -176,6 +177,61 @@ def dead_latents(curves: pd.DataFrame, batch: int, threshold: int) -> Figure:
         ylim=(0, None),
     )
     return _finished(figure, ax, 4)
+
+
+def added_loss(table: pd.DataFrame) -> Figure:
+    """Added cross-entropy of local and end-to-end SAEs against L0 (left) and against the elements that are alive (right)."""
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained", sharey=True)
+    for method in _methods(table):
+        mine = table[table.method == method]
+        _log_curve(left, mine, "sparsity", "l0", "ce_increase", method)
+        _log_curve(right, mine, "sparsity", "alive_elements", "ce_increase", method)
+    left.set(xlabel="L0 (active elements per token)", ylabel="added nats per token")
+    right.set(xlabel="alive elements")
+    return _finished(figure, left, 3)
+
+
+def later_errors(errors: pd.DataFrame) -> Figure:
+    """Squared error at the site and every later position, all tokens (left) and without position 0 (right); one dot per seed."""
+    style()
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
+    places = list(errors.position.unique())
+    for ax, column, title in zip(axes, ("mse", "mse_after_0"), ("all positions", "without position 0"), strict=True):
+        for method in _methods(errors):
+            mine = errors[errors.method == method]
+            ax.scatter(
+                mine.position.map(places.index), mine[column], s=16, color=PALETTE[method], alpha=0.6, linewidths=0
+            )
+            means = mine.groupby("position")[column].mean()
+            ax.plot(range(len(places)), means[places], color=PALETTE[method], label=LABELS[method])
+        ax.set(yscale="log", title=title, xticks=range(len(places)), xlabel="residual stream before block")
+        ax.set_xticklabels([place.split(".")[1] for place in places])
+    axes[0].set_ylabel("mean squared error per dimension")
+    return _finished(figure, axes[0], 3)
+
+
+def cosine_densities(found: pd.DataFrame, control: pd.DataFrame) -> Figure:
+    """Densities over alive elements of the largest cosine within an SAE, across seeds, and with local elements; dotted: at random."""
+    style()
+    titles = {"within": "within an SAE", "seeds": "with another seed", "local": "with a local SAE"}
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.8), layout="constrained")
+    for ax, (column, title) in zip(axes, titles.items(), strict=True):
+        for method in _methods(found):
+            for table, style_ in ((found, "-"), (control, ":")):
+                values = table[table.method == method][column]
+                label = LABELS[method] if style_ == "-" else None
+                sns.kdeplot(
+                    x=values,
+                    ax=ax,
+                    color=PALETTE[method],
+                    linestyle=style_,
+                    label=label,
+                    clip=(-1, 1),
+                    warn_singular=False,
+                )
+        ax.set(title=title, xlabel="largest cosine", ylabel="density" if column == "within" else "")
+    return _finished(figure, axes[0], 3)
 
 
 def _methods(table: pd.DataFrame) -> list[str]:

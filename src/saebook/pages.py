@@ -202,7 +202,11 @@ def _tuning_table(file: Path) -> str:
         ]
         for r in scored.itertuples()
     ]
-    what = {"gated": "features needed at equal loss recovered", "topk": "error at equal L0"}[paper]
+    what = {
+        "gated": "features needed at equal loss recovered",
+        "topk": "error at equal L0",
+        "e2e": "added loss at equal L0",
+    }[paper]
     header = ["kind", "learning rate", f"{what}, against the middle rate", "tuning seeds"]
     return f"For `{paper}/{name}`:\n\n{_table(header, rows)}"
 

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from saebook.analysis.dead import VARIANTS
+from saebook.objectives import Objective
 from saebook.sweep import Data, Method
 from saebook.train import Training
 
 
 def data(budget: SimpleNamespace) -> Data:
-    """The text of a budget: which source, how much of it is measured on."""
-    return Data(source=budget.source, eval_rows=budget.eval_rows, block=budget.block)
+    """The text of a budget: which source, how much of it is measured on, and what of a row is left out."""
+    named = ("source", "eval_rows", "block", "skip")
+    return Data(**{name: value for name, value in vars(budget).items() if name in named})
 
 
 def gated_against_baseline(budget: SimpleNamespace) -> list[Method]:
@@ -32,7 +34,7 @@ PER_TOKEN = (("per_token", True),)  # the Top-k paper's inputs: mean removed, sa
 
 
 def activation_functions(budget: SimpleNamespace) -> list[Method]:
-    """The kinds of the Top-k paper's Figure 2, at every width; the middle sparsities alone where width is the question."""
+    """The kinds of the Top-k paper's Figure 2, at every width with every sparsity."""
     kinds = {
         "relu": (budget.sparsities, budget.relu_lr), "prolu_relu": (budget.sparsities, budget.prolu_relu_lr),
         "prolu_ste": (budget.sparsities, budget.prolu_ste_lr), "gated": (budget.sparsities, budget.gated_lr),
@@ -56,6 +58,26 @@ def dead_latents(budget: SimpleNamespace) -> list[Method]:
     return found
 
 
+def end_to_end(budget: SimpleNamespace) -> list[Method]:
+    """The e2e paper's three objectives on SAEs of one shape (section 2, appendix D), each with its own sparsities and rate."""
+    kinds = {
+        "local": (Objective(reconstruction=1.0), budget.local_sparsities, budget.local_lr),
+        "e2e": (Objective(kl=1.0), budget.e2e_sparsities, budget.e2e_lr),
+        "e2e+ds": (Objective(kl=0.5, downstream=budget.downstream), budget.ds_sparsities, budget.ds_lr),
+    }
+    return [
+        Method(
+            "normalised_relu", budget.d_sae, tuple(sparsities),
+            Training(
+                lr=lr, tokens=budget.tokens, batch=budget.batch, beta1=0.9, warmup_share=0.05, cosine_to=0.1,
+                clip_norm=10.0, resample_at=(),
+            ),
+            name=name, objective=objective,
+        )
+        for name, (objective, sparsities, lr) in kinds.items()
+    ]  # fmt: skip
+
+
 # What each notebook trains. A notebook that is not here trains nothing.
 PLANS: dict[str, Callable[[SimpleNamespace], list[Method]]] = {
     "gated.fig05_pareto": gated_against_baseline,
@@ -63,4 +85,7 @@ PLANS: dict[str, Callable[[SimpleNamespace], list[Method]]] = {
     "topk.fig02_activations": activation_functions,
     "topk.fig05_downstream": activation_functions,
     "topk.fig15_dead_latents": dead_latents,
+    "e2e.fig01_pareto": end_to_end,
+    "e2e.fig02_downstream_mse": end_to_end,
+    "e2e.fig03_geometry": end_to_end,
 }

@@ -2,7 +2,7 @@
 
 Tuning seeds appear in no result. The rule: of all rates of the grid, the one that is cheapest at equal quality (geometric mean
 against the grid's middle rate, over the tuning seeds): the fewest active features at equal loss recovered for the Gated
-paper, the least error at equal L0 for the Top-k paper. The table is committed beside the results, and the budget files hold
+paper, the least error at equal L0 for the Top-k paper, the least added loss at equal L0 for the e2e paper. The table is committed beside the results, and the budget files hold
 the winners; a test keeps the two together.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from saebook import plans, results, tiers
+from saebook.analysis.endtoend import CE, with_counts
 from saebook.analysis.pareto import matched_ratio, ratio
 from saebook.subject import Subject
 from saebook.sweep import Method, sweep
@@ -24,6 +25,7 @@ SEEDS = (101, 102)
 RULES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], float]] = {
     "gated": ratio,
     "topk": lambda one, other: matched_ratio(one, other, "normalised_mse"),
+    "e2e": lambda one, other: matched_ratio(with_counts(one), with_counts(other), CE),
 }
 
 
