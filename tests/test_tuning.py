@@ -56,3 +56,33 @@ def test_each_kind_is_tuned_once_with_all_its_sparsities():
     once = tuning.tuned(methods)
     assert len(once) == 5 < len(methods) and {m.architecture for m in once} == {m.architecture for m in methods}
     assert len({m.d_sae for m in once}) == 1
+
+
+def dead_grid(shares):
+    rows = [
+        {"d_sae": d, "sparsity": float(k), "lr": lr, "seed": seed, "normalised_mse": nmse, "dead": share + 0.01 * seed}
+        for (d, k, lr), (nmse, share) in shares.items()
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_where_latents_die_is_chosen_by_rule():
+    shares = {
+        (64, 8, 0.1): (0.2, 0.0), (64, 8, 0.3): (0.3, 0.9), (128, 8, 0.1): (0.2, 0.3), (128, 16, 0.1): (0.2, 0.2),
+        (256, 8, 0.1): (0.1, 0.6),
+    }  # fmt: skip
+    assert tuning.deadly(dead_grid(shares)) == {"d_sae": 128, "k": 16, "lr": 0.1}  # a bad rate's dead do not count
+    few = {key: (nmse, share / 20) for key, (nmse, share) in shares.items()}
+    assert tuning.deadly(dead_grid(few)) == {"d_sae": 256, "k": 8, "lr": 0.1}
+
+
+@pytest.mark.parametrize("tier", ["cpu", "gpu"])
+def test_the_budget_of_dead_latents_is_what_the_record_chose(tier):
+    recorded = results.read("topk.tuning_fig15_dead_latents", tier)
+    if recorded is None:
+        pytest.skip(f"no grid of dead latents is recorded at tier {tier}")
+    budget = tiers.resolve("topk.fig15_dead_latents", tier)
+    assert {k: vars(budget)[k] for k in ("d_sae", "k", "lr")} == recorded["findings"]["chosen"]
+    table = pd.read_csv(results.folder(tier) / "topk" / "tuning_fig15_dead_latents.csv")
+    assert tuning.deadly(table) == recorded["findings"]["chosen"] and not set(table.seed) & set(budget.seeds)

@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--tier", default="cpu")
     status.set_defaults(act=_status)
 
-    tune = commands.add_parser("tune", help="choose learning rates on the tuning seeds and record the grid")
+    tune = commands.add_parser(
+        "tune", help="choose learning rates (or where latents die) on the tuning seeds and record the grid"
+    )
     tune.add_argument("notebook", help="dotted, such as gated.fig05_pareto")
     tune.add_argument("--tier", default="cpu")
     tune.set_defaults(act=_tune)
@@ -118,9 +120,15 @@ def _status(options) -> int:
 
 
 def _tune(options) -> int:
-    from saebook import tuning
+    from saebook import plans, tuning
 
-    print(tuning.tune(options.notebook, options.tier).to_string(index=False))
+    if options.notebook == "topk.fig15_dead_latents":
+        found = tuning.tune_dead(options.tier)
+    elif options.notebook in plans.PLANS:
+        found = tuning.tune(options.notebook, options.tier)
+    else:
+        raise UserError(f"nothing to tune for '{options.notebook}': use one of {', '.join(plans.PLANS)}")
+    print(found.to_string(index=False))
     return 0
 
 

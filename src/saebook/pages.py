@@ -191,8 +191,10 @@ def tuning_tables(tier: str = "cpu") -> str:
 def _tuning_table(file: Path) -> str:
     record = json.loads(file.read_text("utf-8"))
     paper, name = file.parent.name, file.stem.removeprefix("tuning_")
-    scored = tuning.scores(pd.read_csv(file.with_suffix(".csv")), tuning.RULES[paper])
-    winners = record["findings"]["chosen"]
+    points, winners = pd.read_csv(file.with_suffix(".csv")), record["findings"]["chosen"]
+    if "d_sae" in winners:
+        return f"For `{paper}/{name}`, without any remedy:\n\n{_dead_table(points, winners)}"
+    scored = tuning.scores(points, tuning.RULES[paper])
     rows = [
         [
             r.method,
@@ -209,6 +211,22 @@ def _tuning_table(file: Path) -> str:
     }[paper]
     header = ["kind", "learning rate", f"{what}, against the middle rate", "tuning seeds"]
     return f"For `{paper}/{name}`:\n\n{_table(header, rows)}"
+
+
+def _dead_table(points: pd.DataFrame, winner: dict) -> str:
+    rows = []
+    for r in tuning.dead_scores(points).itertuples():
+        here = (r.d_sae, r.k, r.lr) == (winner["d_sae"], winner["k"], winner["lr"])
+        rows.append(
+            [
+                r.d_sae,
+                f"{r.k:g}",
+                f"{r.lr:g}" + (" **(chosen)**" if here else ""),
+                _number(r.normalised_mse),
+                _number(r.dead),
+            ]
+        )
+    return _table(["latents", "k", "learning rate", "normalised MSE", "share dead"], rows)
 
 
 def status(states: Sequence[State]) -> str:

@@ -6,9 +6,11 @@ paper, the least error at equal L0 for the Top-k paper, the least added loss at 
 the winners; a test keeps the two together.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from saebook import plans, results, tiers
 from saebook.analysis.endtoend import CE, with_counts
 from saebook.analysis.pareto import matched_ratio, ratio
 from saebook.subject import Subject
-from saebook.sweep import Method, sweep
+from saebook.sweep import Method, histories, sweep
 
 RATES = (1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 8e-2)
 SEEDS = (101, 102)
@@ -43,6 +45,51 @@ def tune(notebook: str, tier: str, rates: tuple[float, ...] = RATES, seeds: tupl
     found = {"rates": rates, "seeds": seeds, "chosen": chosen(scored), "penalty": penalty(scored)}
     results.tuning(tier, notebook, budget, subject, table, found)
     return scored
+
+
+# Where latents might die: tried widths and ks, and the share that has to die without a remedy for the question to make sense.
+SHAPES = {"d_sae": (1024, 2048, 4096), "k": (8, 16, 32)}
+DEADLY = 0.1
+
+
+def tune_dead(tier: str, rates: tuple[float, ...] = RATES[1:4], seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
+    """Find width, k and rate at which latents really die (Top-k paper, Figure 15), record the grid, and return it scored.
+
+    Only the variant without remedies is looked at, so that what the remedies do has no part in the choice.
+    """
+    notebook = "topk.fig15_dead_latents"
+    budget = tiers.resolve(notebook, tier)
+    subject = Subject.load(budget.subject)
+    site = subject.site(budget.site, budget.layer)
+    parts = []
+    for d_sae, k, rate in itertools.product(*SHAPES.values(), rates):
+        shape = SimpleNamespace(**vars(budget) | {"d_sae": d_sae, "k": k, "lr": rate})
+        without = [method for method in plans.PLANS[notebook](shape) if method.name == "neither"]
+        found = sweep(subject, site, without, list(seeds), plans.data(budget))
+        curves = histories(found)
+        last = curves[curves.step == curves.step.max()].set_index("seed").dead
+        parts.append(found.assign(lr=rate, dead=found.seed.map(last)))
+    table = pd.concat(parts, ignore_index=True)
+    results.tuning(tier, notebook, budget, subject, table, {"rates": rates, "seeds": seeds, "chosen": deadly(table)})
+    return dead_scores(table)
+
+
+def dead_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean error and mean share dead for every width, k and rate."""
+    renamed = table.rename(columns={"sparsity": "k"})
+    return renamed.groupby(["d_sae", "k", "lr"])[["normalised_mse", "dead"]].mean().reset_index()
+
+
+def deadly(table: pd.DataFrame) -> dict[str, float]:
+    """The rule: each width and k at its rate of least error; of those where enough die, the narrowest, then the largest k.
+
+    Where nowhere enough die, the one where most do.
+    """
+    scored = dead_scores(table)
+    best = scored.loc[scored.groupby(["d_sae", "k"]).normalised_mse.idxmin()]
+    enough = best[best.dead >= DEADLY].sort_values(["d_sae", "k"], ascending=[True, False])
+    row = enough.iloc[0] if len(enough) else best.loc[best.dead.idxmax()]
+    return {"d_sae": int(row.d_sae), "k": int(row.k), "lr": float(row.lr)}
 
 
 def tuned(methods: list[Method]) -> list[Method]:
