@@ -18,7 +18,7 @@ import torch
 
 from saebook import hardware, measure, paths, plans, tiers
 from saebook.errors import UserError
-from saebook.objectives import Reference
+from saebook.objectives import Reference, members_at_once
 from saebook.sae.base import Member, Stack
 from saebook.store import Store
 from saebook.subject import Site, Subject
@@ -117,10 +117,13 @@ def of_sweep(
     scratch = parameters = 0
     for method in {method for method, _ in missing}:
         members = tuple(member for other, member in missing if other == method)
-        stack = method.build(site.d_in, members[:1], subject.device)
-        parameters += len(members) * sum(p.numel() for p in stack.parameters())
+        together = method.objective and members_at_once(method.objective, training.batch, subject.device.type)
+        stack = method.build(site.d_in, members[: together or 1], subject.device)
+        probed = len(stack.members)
+        parameters += len(members) * sum(p.numel() for p in stack.parameters()) // probed
         scratch = max(scratch, 6 * training.batch * method.d_sae * 4)
-        found.seconds["training"] += _steps(stack, batch, method) * training.steps * len(members)
+        found.seconds["training"] += _steps(stack, batch, method) / probed * training.steps * len(members)
+        stack = stack.member(0)
         read = _time(lambda stack=stack: _read(stack, splice)) / _ROWS
         found.seconds["measuring"] += data.eval_rows * len(members) * (read + spliced)
     # A block is held as its pieces, joined, mixed, and scaled.
@@ -132,7 +135,7 @@ def of_sweep(
 
 
 def _steps(stack: Stack, batch: torch.Tensor | Reference, method: Method) -> float:
-    """Seconds of one training step of one member on a batch."""
+    """Seconds of one training step of a stack on a batch."""
     x = batch.x if isinstance(batch, Reference) else batch
     stack.init_bias(stack.prepare(x)[0])
     job = Job(stack, method.training, method.objective)

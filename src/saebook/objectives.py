@@ -67,9 +67,13 @@ class Reference:
 
 def step_gradients(stack: NormalisedReLU, reference: Reference, objective: Objective) -> Losses:
     """Gradients of `objective` plus lambda/D ||f||_1 for every member of `stack` into `.grad`."""
-    device, tokens = reference.x.device.type, len(reference.x)
-    at_once = 1 if objective.local else max(1, _TOKENS[device] // tokens)
+    at_once = members_at_once(objective, len(reference.x), reference.x.device.type)
     return stack.pulled(reference.x, lambda xhat: pull(xhat, reference, objective), at_once)
+
+
+def members_at_once(objective: Objective, tokens: int, device: str) -> int:
+    """How many SAEs go through the upper blocks together, at `tokens` a batch."""
+    return 1 if objective.local else max(1, _TOKENS[device] // tokens)
 
 
 @torch.enable_grad()
