@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from saebook.stats import pareto_front, t_interval
 
@@ -138,6 +139,7 @@ def activation_functions(table: pd.DataFrame, fixed: pd.DataFrame, width: int, l
         _log_curve(right, fixed[fixed.method == method], "d_sae", "d_sae", "normalised_mse", method)
     left.set(xlabel="L0 (active latents per token)", ylabel="normalised MSE", title=f"{width} latents")
     right.set(xlabel="latents", ylabel="normalised MSE", title=f"at an L0 of {l0:g}")
+    right.xaxis.set_major_locator(FixedLocator(sorted(fixed.d_sae.unique())))
     return _finished(figure, left, 3)
 
 
@@ -150,13 +152,9 @@ def downstream(table: pd.DataFrame, width: int) -> Figure:
         _log_curve(left, mine[mine.d_sae == width], "sparsity", "l0", "ce_increase", method)
         right.scatter(mine.normalised_mse, mine.ce_increase, s=14, color=PALETTE[method], alpha=0.6, linewidths=0)
     left.set(xlabel="L0 (active latents per token)", ylabel="added nats per token", title=f"{width} latents")
-    right.set(
-        xscale="log",
-        yscale="log",
-        xlabel="normalised MSE",
-        ylabel="added nats per token",
-        title="all widths and sparsities",
-    )
+    right.set(xlabel="normalised MSE", ylabel="added nats per token", title="all widths and sparsities")
+    _logarithmic(right.xaxis)
+    _logarithmic(right.yaxis)
     return _finished(figure, left, 3)
 
 
@@ -205,7 +203,8 @@ def later_errors(errors: pd.DataFrame) -> Figure:
             )
             means = mine.groupby("position")[column].mean()
             ax.plot(range(len(places)), means[places], color=PALETTE[method], label=LABELS[method])
-        ax.set(yscale="log", title=title, xticks=range(len(places)), xlabel="residual stream before block")
+        _logarithmic(ax.yaxis)
+        ax.set(title=title, xticks=range(len(places)), xlabel="residual stream before block")
         ax.set_xticklabels([place.split(".")[1] for place in places])
     axes[0].set_ylabel("mean squared error per dimension")
     return _finished(figure, axes[0], 3)
@@ -251,7 +250,16 @@ def _log_curve(ax, table: pd.DataFrame, by: str, x: str, y: str, method: str) ->
             low = max(interval.low, interval.mean / 10)  # a log axis knows no zero
             error = [[interval.mean - low], [interval.high - interval.mean]]
             ax.errorbar(place, interval.mean, yerr=error, color=colour, capsize=2, linewidth=1)
-    ax.set(xscale="log", yscale="log")
+    _logarithmic(ax.xaxis)
+    _logarithmic(ax.yaxis)
+
+
+def _logarithmic(axis) -> None:
+    """A log axis with plain numbers at 1, 2 and 5: powers of ten alone leave a short range without a label."""
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _finished(figure: Figure, panel, columns: int = 2) -> Figure:
