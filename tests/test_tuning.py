@@ -69,7 +69,7 @@ def dead_grid(shares):
 
 def test_where_latents_die_is_chosen_by_rule():
     shares = {
-        (64, 8, 0.1): (0.2, 0.0), (64, 8, 0.3): (0.3, 0.9), (128, 8, 0.1): (0.2, 0.3), (128, 16, 0.1): (0.2, 0.2),
+        (64, 8, 0.1): (0.2, 0.0), (64, 8, 0.3): (0.3, 0.9), (128, 8, 0.1): (0.2, 0.4), (128, 16, 0.1): (0.2, 0.3),
         (256, 8, 0.1): (0.1, 0.6),
     }  # fmt: skip
     assert tuning.deadly(dead_grid(shares)) == {"d_sae": 128, "k": 16, "lr": 0.1}  # a bad rate's dead do not count

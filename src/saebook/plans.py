@@ -36,8 +36,8 @@ PER_TOKEN = (("per_token", True),)  # the Top-k paper's inputs: mean removed, sa
 def activation_functions(budget: SimpleNamespace) -> list[Method]:
     """The kinds of the Top-k paper's Figure 2, at every width with every sparsity."""
     kinds = {
-        "relu": (budget.sparsities, budget.relu_lr), "prolu_relu": (budget.sparsities, budget.prolu_relu_lr),
-        "prolu_ste": (budget.sparsities, budget.prolu_ste_lr), "gated": (budget.sparsities, budget.gated_lr),
+        "relu": (budget.relu_sparsities, budget.relu_lr), "prolu_relu": (budget.prolu_sparsities, budget.prolu_relu_lr),
+        "prolu_ste": (budget.prolu_sparsities, budget.prolu_ste_lr), "gated": (budget.gated_sparsities, budget.gated_lr),
         "topk": ([float(k) for k in budget.ks], budget.topk_lr),
     }  # fmt: skip
     return [

@@ -51,7 +51,7 @@ def tune(notebook: str, tier: str, seeds: tuple[int, ...] = SEEDS) -> pd.DataFra
 
 # Where latents might die: tried widths and ks, and the share that has to die without a remedy for the question to make sense.
 SHAPES = {"d_sae": (1024, 2048, 4096), "k": (8, 16, 32)}
-DEADLY = 0.1
+DEADLY = 0.25
 
 
 def tune_dead(tier: str, rates: tuple[float, ...] = RATES[1:4], seeds: tuple[int, ...] = SEEDS) -> pd.DataFrame:
