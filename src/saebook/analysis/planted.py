@@ -104,12 +104,15 @@ def through_the_subject(subject: Subject, site: Site, rows: torch.Tensor, shrink
         stack.W_dec.data[0] = scale * torch.cat([eye, -eye])
         stack.b_enc.data.fill_(bias)
         stacks.append(stack)
+    x = subject.activations(rows, site)[:, 1:].flatten(0, 1)
+    # A coordinate of a real model may have one sign on all this text: the latent of the other is rightly silent.
+    signs = float(torch.cat([(x > 0).any(0), (x < 0).any(0)]).double().mean())
     found = [group[0] for group in measure.measure(stacks, subject, site, rows, skip=1)]
     read = pd.DataFrame(found, index=["identity", "silent", f"identity times {shrink:g}"])
     truth = {
-        "identity": {"l0": site.d_in, "loss_recovered": 1.0, "normalised_mse": 0.0, "relative_reconstruction_bias": 1.0, "alive": 1.0},
+        "identity": {"l0": site.d_in, "loss_recovered": 1.0, "normalised_mse": 0.0, "relative_reconstruction_bias": 1.0, "alive": signs},
         "silent": {"l0": 0.0, "loss_recovered": 0.0, "alive": 0.0},
-        f"identity times {shrink:g}": {"l0": site.d_in, "relative_reconstruction_bias": shrink, "alive": 1.0},
+        f"identity times {shrink:g}": {"l0": site.d_in, "relative_reconstruction_bias": shrink, "alive": signs},
     }  # fmt: skip
     lines = [
         {"SAE": sae, "metric": name, "truth": value, "read": read.loc[sae, name]}
