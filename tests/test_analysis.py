@@ -198,11 +198,14 @@ def test_runs_of_similar_loss_are_picked_by_rule():
     assert apart.ce_increase.min() < endtoend.common_level(apart) < apart.ce_increase.max()
 
 
-def test_errors_on_the_way_are_those_of_a_plain_pass(small_subject):
+def test_errors_on_the_way_are_those_of_a_plain_pass(small_subject, tmp_path):
     site = small_subject.site("resid_pre", 1)
     rows = torch.randint(300, (5, 32), generator=torch.Generator().manual_seed(2))
     sae = build("normalised_relu", 32, 24, (Member(0, 1.0),))
-    found = endtoend.later_errors(sae, small_subject, site, rows).set_index("position")
+    store = Store(tmp_path)
+    store.save("a", *sae.to_saelens(0))
+    run = {"method": "e2e", "seed": 0, "sparsity": 1.0, "ce_increase": 0.5, "key": "a"}
+    found = endtoend.later_errors(pd.DataFrame([run]), small_subject, site, rows, store).set_index("position")
     assert list(found.index) == ["blocks.1.hook_resid_pre", "blocks.2.hook_resid_pre"]
     seen = {}
 
@@ -224,6 +227,25 @@ def test_errors_on_the_way_are_those_of_a_plain_pass(small_subject):
     assert row.mse_after_0 == pytest.approx(error[:, 1:].mean().item(), rel=1e-4)
 
 
+def test_errors_are_compared_at_one_added_loss():
+    rows = [
+        {
+            "method": kind,
+            "seed": 0,
+            "position": "p",
+            "ce_increase": ce,
+            "mse": factor * ce**2,
+            "mse_after_0": factor * ce,
+        }
+        for kind, factor, levels in (("local", 1.0, (0.1, 0.4, 1.6)), ("e2e", 5.0, (0.2, 0.7, 2.0)))
+        for ce in levels
+    ]
+    found = endtoend.errors_at_level(pd.DataFrame(rows), 0.5).set_index("method")
+    assert found.mse["local"] == pytest.approx(0.25) and found.mse["e2e"] == pytest.approx(1.25)
+    assert found.mse_after_0["e2e"] == pytest.approx(2.5)
+    assert endtoend.errors_at_level(pd.DataFrame(rows), 5.0).empty
+
+
 def test_error_ratios_leave_out_the_site_itself(small_subject):
     site = small_subject.site("resid_pre", 1)
     rows = [
@@ -239,6 +261,7 @@ def test_error_ratios_leave_out_the_site_itself(small_subject):
     ]
     errors = pd.DataFrame(rows)
     assert endtoend.error_ratios(errors, site, "e2e", "local") == pytest.approx([8.0] * 3)
+    assert np.isnan(endtoend.error_ratios(errors[errors.method == "e2e"], site, "e2e", "local")).all()
     assert endtoend.error_ratios_between_seeds(errors, site, "e2e") == pytest.approx([1.0] * 3)
 
 

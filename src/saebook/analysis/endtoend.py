@@ -11,6 +11,7 @@ from torch import Tensor
 from saebook.analysis.geometry import max_cosine
 from saebook.analysis.pareto import matched_ratio, value_at
 from saebook.objectives import Reference
+from saebook.progress import bar
 from saebook.sae.normalised import NormalisedReLU
 from saebook.stats import Interval, bootstrap_interval
 from saebook.store import Store
@@ -81,31 +82,54 @@ def loaded(row, store: Store | None = None) -> NormalisedReLU:
 
 
 @torch.no_grad()
-def later_errors(sae: NormalisedReLU, subject: Subject, site: Site, rows: Tensor) -> pd.DataFrame:
-    """Mean squared error per dimension at the site and at every later residual position, over all tokens and after position 0."""
-    sae, sums = sae.to(subject.device), {}
-    for part in rows.split(_ROWS):
-        reference = Reference(subject, part, site)
-        xhat = sae.reconstruct(reference.x)[0].view_as(reference.activations)
-        _, later = reference.splice.onwards(xhat, reference.later_sites)
-        _, clean = reference.splice.onwards(reference.activations, reference.later_sites)
-        pairs = [(site.hook_name, xhat, reference.activations)]
-        pairs += [(s.hook_name, a, b) for s, a, b in zip(reference.later_sites, later, clean, strict=True)]
-        for name, new, old in pairs:
-            error = (new - old).double().square().mean(-1)
-            kept = sums.setdefault(name, [0.0, 0.0])
-            kept[0] += float(error.sum())
-            kept[1] += float(error[:, 1:].sum())
-    count, after = rows.numel(), rows[:, 1:].numel()
-    return pd.DataFrame(
-        [{"position": name, "mse": all_ / count, "mse_after_0": rest / after} for name, (all_, rest) in sums.items()]
-    )
+def later_errors(
+    table: pd.DataFrame, subject: Subject, site: Site, rows: Tensor, store: Store | None = None
+) -> pd.DataFrame:
+    """Mean squared error per dimension of every SAE of a sweep's `table`, at the site and at each later residual position.
+
+    One line per SAE and position: method, seed, sparsity, added cross-entropy, `mse` over all tokens, `mse_after_0` without position 0.
+    """
+    saes = [loaded(row, store).to(subject.device) for row in table.itertuples()]
+    sums: dict[tuple[int, str], np.ndarray] = {}
+    with bar(len(rows), "errors on the way", "row") as progress:
+        for part in rows.split(_ROWS):
+            reference = Reference(subject, part, site)
+            own, places = reference.activations, reference.later_sites
+            _, clean = reference.splice.onwards(own, places)
+            names = [site.hook_name, *(place.hook_name for place in places)]
+            for i, sae in enumerate(saes):
+                xhat = sae.reconstruct(reference.x)[0].view_as(own)
+                _, later = reference.splice.onwards(xhat, places)
+                for name, new, old in zip(names, [xhat, *later], [own, *clean], strict=True):
+                    error = (new - old).double().square().mean(-1)
+                    found = np.array([float(error.sum()), float(error[:, 1:].sum())])
+                    sums[i, name] = sums.get((i, name), 0.0) + found
+            progress.update(len(part))
+    lines = []
+    for (i, name), (all_, rest) in sums.items():
+        of_run = {column: table.iloc[i][column] for column in ("method", "seed", "sparsity", CE)}
+        means = {"mse": all_ / rows.numel(), "mse_after_0": rest / rows[:, 1:].numel()}
+        lines.append(of_run | {"position": name} | means)
+    return pd.DataFrame(lines)
+
+
+def errors_at_level(errors: pd.DataFrame, level: float) -> pd.DataFrame:
+    """The errors of `later_errors` at an added cross-entropy of `level`, interpolated along each sweep in log-log space."""
+    rows = [
+        {"method": method, "seed": seed, "position": position}
+        | {column: value_at(group, column, level, CE) for column in ("mse", "mse_after_0")}
+        for (method, seed, position), group in errors.groupby(["method", "seed", "position"], sort=False)
+    ]
+    return pd.DataFrame(rows).dropna()
 
 
 def error_ratios(errors: pd.DataFrame, site: Site, one: str, other: str, column: str = "mse") -> list[float]:
-    """Error of one kind over another's at the positions after the site: the geometric mean over them, one per seed."""
+    """Error of one kind over another's at the positions after the site: the geometric mean over them, one per seed.
+
+    NaN where one of them is missing.
+    """
     later = errors[errors.position != site.hook_name]
-    wide = later.pivot(index=["seed", "position"], columns="method", values=column)
+    wide = later.pivot(index=["seed", "position"], columns="method", values=column).reindex(columns=[one, other])
     return np.exp(np.log(wide[one] / wide[other]).groupby("seed").mean()).tolist()
 
 
