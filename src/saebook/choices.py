@@ -50,7 +50,8 @@ def measured(choice: Choice) -> str:
         file = paths.data() / "results" / f"{effect['result']}.json"
         if not file.is_file():
             continue
-        value = json.loads(file.read_text("utf-8"))["findings"]
+        found = json.loads(file.read_text("utf-8"))
+        value = found["findings"] | found.get("live", {})
         for key in effect["path"]:
             if key not in value:
                 raise UserError(f"data/choices.yml: {choice.question}: {file.name} holds no {'.'.join(effect['path'])}")

@@ -120,10 +120,10 @@ def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store
     groups: dict[Method, list[tuple[Member, str]]] = {}
     for method, member, key in missing:
         groups.setdefault(method, []).append((member, key))
-    jobs = [
-        Job(m.build(site.d_in, tuple(member for member, _ in group), subject.device), m.training, m.objective)
-        for m, group in groups.items()
-    ]
+    jobs = []
+    for m, group in groups.items():
+        stack = m.build(site.d_in, tuple(member for member, _ in group), subject.device)
+        jobs.append(Job(stack, m.training, m.objective, m.name or m.architecture))
     # Keyed by what is trained together: members are independent, but a checkpoint holds this very set.
     checkpoint = store.checkpoint(key_of({"together": [key for *_, key in missing]}))
     train(stream, jobs, checkpoint)

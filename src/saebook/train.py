@@ -82,6 +82,7 @@ class Job:
     stack: Stack
     training: Training
     objective: Objective | None = None
+    name: str = ""
     optimiser: torch.optim.Optimizer = field(init=False)
     silent: Tensor = field(init=False)  # [S, M] tokens since a latent last fired
     dead: list[Tensor] = field(init=False)  # latents [n] of each member that AuxK is to revive
@@ -201,11 +202,9 @@ def train(
 def _summary(jobs: list[Job]) -> str:
     parts = []
     for job in jobs:
-        last = job.history[-1]
+        last, name = job.history[-1], job.name or type(job.stack).__name__
         if not all(map(math.isfinite, last["loss"])):
-            raise UserError(
-                f"the loss of {type(job.stack).__name__} is not finite at step {last['step']}: lower its lr"
-            )
+            raise UserError(f"the loss of {name} is not finite at step {last['step']}: lower its lr")
         mean_loss = sum(last["loss"]) / len(last["loss"])
-        parts.append(f"{type(job.stack).__name__} loss {mean_loss:.3g} L0 {sum(last['l0']) / len(last['l0']):.1f}")
+        parts.append(f"{name} loss {mean_loss:.3g} L0 {sum(last['l0']) / len(last['l0']):.1f}")
     return ", ".join(parts)
