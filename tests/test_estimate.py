@@ -75,7 +75,7 @@ def test_what_the_hub_must_give_is_named(quick, monkeypatch):
 
 
 def test_every_plan_belongs_to_a_notebook_with_a_budget():
-    assert set(plans.PLANS) <= set(tiers.load("cpu"))
+    assert set(plans.PLANS) <= set(tiers.load("smoke"))
 
 
 def test_a_subject_that_is_not_there_is_one_line(monkeypatch, tmp_path):

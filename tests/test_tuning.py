@@ -52,7 +52,7 @@ def test_the_budget_holds_what_the_record_chose(notebook, tier):
 
 
 def test_each_kind_is_tuned_once_with_all_its_sparsities():
-    methods = plans.PLANS["topk.fig02_activations"](tiers.resolve("topk.fig02_activations", "cpu"))
+    methods = plans.PLANS["topk.fig02_activations"](tiers.resolve("topk.fig02_activations", "gpu"))
     once = tuning.tuned(methods)
     assert len(once) == 5 < len(methods) and {m.architecture for m in once} == {m.architecture for m in methods}
     assert len({m.d_sae for m in once}) == 1

@@ -97,7 +97,8 @@ def stage(tier: str, states: list[State]) -> Path:
 
 def _notice(state: State) -> str:
     if not state.page:
-        return f":::{{warning}}\nThis notebook has not been run at tier {state.tier} in this copy: the page below is its source.\n:::"
+        why = f" ({state.why})" if state.why else ""
+        return f":::{{warning}}\nThis notebook has not been run at tier {state.tier} in this copy{why}: the page below is its source.\n:::"
     kept = state.record
     if state.word == status.FAILED:
         words = str(kept.error).replace("`", "'")

@@ -193,7 +193,12 @@ def _whole(file: Path, text: str) -> None:
 
 
 def _commit() -> str:
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=paths.root(), capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip() or "unknown"
+    """The commit that is checked out, marked where anything but recorded results differs from it."""
+
+    def git(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["git", *words], cwd=paths.root(), capture_output=True, text=True, check=False)
+
+    name = git("rev-parse", "--short", "HEAD").stdout.strip()
+    if not name:
+        return "unknown"
+    return name + ("-dirty" if git("diff", "--quiet", "HEAD", "--", ".", ":!data/results").returncode else "")
