@@ -16,6 +16,8 @@ from saebook.stats import Interval
 from saebook.subject import Site, Subject
 from saebook.text.tokens import tokens
 
+pd.set_option("display.max_colwidth", None)  # a claim is shown whole
+
 
 def opened(notebook: str, tier: str, **asked) -> tuple[SimpleNamespace, Subject, Site]:
     """The budget of a notebook (dotted) with what was `asked` for in it, its subject and its site."""
@@ -69,9 +71,8 @@ def verdicts(notebook: str, live: Live, budget: SimpleNamespace) -> pd.DataFrame
     """
     rows = [
         {
-            "claim": claim.claim, "quantity": claim.quantity, "paper": claim.expected,
-            "ours (95 % interval)": ledger.shown(live[claim.key]),
-            "verdict": ledger.judged(claim, live[claim.key], budget.tier),
+            "claim": claim.claim, "verdict": ledger.judged(claim, live[claim.key], budget.tier),
+            "ours (95 % interval)": ledger.shown(live[claim.key]), "paper": claim.expected, "quantity": claim.quantity,
         }
         for claim in claims.judged_by(notebook)
     ]  # fmt: skip
