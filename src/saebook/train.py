@@ -132,13 +132,13 @@ class Job:
     def resample(self, x: Tensor, step: int, seed: int) -> None:
         """Give every latent that was silent for `dead_share` of the run a new direction (Bricken's recipe)."""
         dead, x = self.silent >= self.training.dead_share * self.training.tokens, self.stack.prepare(x)[0]
-        with torch.no_grad():
-            error2 = (self.stack.reconstruct(x) - x).square().sum(-1)
         for i, member in enumerate(self.stack.members):
             latents = dead[i].nonzero().flatten()
             if not len(latents):
                 continue
-            chance = error2[i].double().square().cpu().numpy()
+            with torch.no_grad():  # one after the other: the latents of all members together take gigabytes
+                error2 = (self.stack.member(i).reconstruct(x)[0] - x).square().sum(-1)
+            chance = error2.double().square().cpu().numpy()
             rng = np.random.default_rng([seed, member.seed, step])
             drawn = rng.choice(len(x), len(latents), p=chance / chance.sum())
             self.stack.resample(i, latents, x[torch.from_numpy(drawn).to(x.device)])
