@@ -181,14 +181,14 @@ def test_runs_of_similar_loss_are_picked_by_rule():
     level = endtoend.common_level(table)
     assert level == pytest.approx((0.1 * 1.02 * 0.8) ** 0.5)
     chosen = endtoend.nearest(table, level)
-    assert len(chosen) == 9 and set(chosen.key) == {
+    assert len(chosen) == 9 and set(chosen.key) <= {
         "local0.2",
         "local0.4",
         "e2e0.2",
         "e2e0.4",
         "e2e+ds0.2",
         "e2e+ds0.4",
-    } & set(chosen.key)
+    }
     at = endtoend.at_level(table, level).groupby("method").l0.mean()
     assert at["e2e"] / at["local"] == pytest.approx(0.5, rel=1e-3)
     apart = table[
