@@ -7,7 +7,7 @@ import sys
 import nbformat
 import pytest
 
-from saebook import runner
+from saebook import runner, tiers
 from saebook.errors import UserError
 
 PARAMETERS = """
@@ -161,3 +161,10 @@ def test_nbval_can_fail(tmp_path):
         for n in ("good", "bad")
     }
     assert outcome == {"good": 0, "bad": 1}
+
+
+def test_a_tier_without_a_budget_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.delitem(tiers.load("cpu"), "gated.fig05_pareto")
+    with pytest.raises(UserError, match=r"tier cpu has no budget for gated\.fig05_pareto: run it at smoke"):
+        runner.run("gated/fig05_pareto", "cpu", out=tmp_path / "out.ipynb")
+    assert not list(tmp_path.iterdir())
