@@ -41,21 +41,31 @@ def test_the_budget_holds_what_the_record_chose(notebook, tier):
     if recorded is None:
         pytest.skip(f"no tuning of {notebook} is recorded at tier {tier}")
     budget = tiers.resolve(notebook, tier)
-    held = {m.name or m.architecture: m.training.lr for m in plans.PLANS[notebook](budget)}
+    held = {m.name: m.training.lr for m in tuning.tuned(plans.PLANS[notebook](budget))}
     assert held == recorded["findings"]["chosen"]
     # The grid was run at this very budget, rates and seeds apart, on seeds that appear in no result.
-    same = {name for name in vars(budget) if not name.endswith("_lr")} - {"seeds", "eval_rows", "widths"}
+    same = {name for name in vars(budget) if not name.endswith("_lr")} - {"seeds", "eval_rows"}
     assert {k: recorded["parameters"][k] for k in same} == {k: vars(budget)[k] for k in same}
     assert not set(recorded["findings"]["seeds"]) & set(budget.seeds)
     table = pd.read_csv(results.folder(tier) / paper / f"tuning_{name}.csv")
     assert tuning.chosen(tuning.scores(table, tuning.RULES[paper])) == recorded["findings"]["chosen"]
 
 
-def test_each_kind_is_tuned_once_with_all_its_sparsities():
+def test_every_kind_is_tuned_at_every_width_with_all_its_sparsities():
     methods = plans.PLANS["topk.fig02_activations"](tiers.resolve("topk.fig02_activations", "gpu"))
-    once = tuning.tuned(methods)
-    assert len(once) == 5 < len(methods) and {m.architecture for m in once} == {m.architecture for m in methods}
-    assert {m.d_sae for m in once} == {max(m.d_sae for m in methods)}
+    found = tuning.tuned(methods)
+    assert len({m.name for m in found}) == len(methods) == 15
+    assert [(m.architecture, m.d_sae, m.sparsities) for m in found] == [
+        (m.architecture, m.d_sae, m.sparsities) for m in methods
+    ]
+    one = plans.PLANS["gated.fig05_pareto"](tiers.resolve("gated.fig05_pareto", "cpu"))
+    assert [m.name for m in tuning.tuned(one)] == ["gated", "relu"]
+
+
+def test_a_width_without_a_rate_takes_the_nearest_ones_by_the_square_root():
+    rates = {"256": 0.04, "1024": 0.01}
+    assert plans.rate_at(rates, 256) == 0.04 and plans.rate_at(rates, 1024) == 0.01
+    assert plans.rate_at(rates, 4096) == pytest.approx(0.005) and plans.rate_at(rates, 64) == pytest.approx(0.08)
 
 
 def dead_grid(shares):

@@ -1,5 +1,6 @@
 """What each chapter trains: the methods of a sweep, from a budget."""
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -26,11 +27,22 @@ def gated_against_baseline(budget: SimpleNamespace) -> list[Method]:
     ]  # fmt: skip
 
 
-def _training(budget: SimpleNamespace, lr: float) -> Training:
-    return Training(lr=lr, tokens=budget.tokens, batch=budget.batch)
+def _training(budget: SimpleNamespace, lr: float, **others) -> Training:
+    return Training(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
 
 PER_TOKEN = (("per_token", True),)  # the Top-k paper's inputs: mean removed, same norm
+_ADAM = {"beta1": 0.9, "eps": 6.25e-10}  # the Top-k paper's (appendix A.3), for every kind in its chapters
+_SPARED = {"resample_at": ()}  # TopK has AuxK instead, and with both no one could tell which of them helped
+
+
+def rate_at(rates: dict[str, float], width: int) -> float:
+    """The learning rate at a width, from rates by width: at one that is not there the nearest one's, as 1/sqrt(d_sae).
+
+    The law is the Top-k paper's (its Figure 3).
+    """
+    nearest = min(rates, key=lambda known: abs(math.log(int(known) / width)))
+    return rates[nearest] * math.sqrt(int(nearest) / width)
 
 
 def activation_functions(budget: SimpleNamespace) -> list[Method]:
@@ -41,10 +53,13 @@ def activation_functions(budget: SimpleNamespace) -> list[Method]:
         "topk": ([float(k) for k in budget.ks], budget.topk_lr),
     }  # fmt: skip
     return [
-        Method(kind, width, tuple(values), _training(budget, lr), PER_TOKEN)
+        Method(
+            kind, width, tuple(values),
+            _training(budget, rate_at(rates, width), **_ADAM, **(_SPARED if kind == "topk" else {})), PER_TOKEN,
+        )
         for width in budget.widths
-        for kind, (values, lr) in kinds.items()
-    ]
+        for kind, (values, rates) in kinds.items()
+    ]  # fmt: skip
 
 
 def dead_latents(budget: SimpleNamespace) -> list[Method]:
@@ -54,7 +69,8 @@ def dead_latents(budget: SimpleNamespace) -> list[Method]:
         options = (
             PER_TOKEN + (() if transposed else (("transposed", False),)) + (() if auxk else (("aux_weight", 0.0),))
         )
-        found.append(Method("topk", budget.d_sae, (float(budget.k),), _training(budget, budget.lr), options, name))
+        training = _training(budget, budget.lr, **_ADAM, **_SPARED)
+        found.append(Method("topk", budget.d_sae, (float(budget.k),), training, options, name))
     return found
 
 

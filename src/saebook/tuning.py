@@ -22,7 +22,10 @@ from saebook.subject import Subject
 from saebook.sweep import Method, histories, sweep
 
 RATES = (1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 8e-2)
-FEWER_RATES = {"e2e.fig01_pareto": (2e-3, 5e-3, 1e-2, 2e-2, 4e-2)}  # each costs minutes
+FEWER_RATES = {  # each costs minutes
+    "e2e.fig01_pareto": (2e-3, 5e-3, 1e-2, 2e-2, 4e-2),
+    "topk.fig02_activations": (5e-3, 1e-2, 2e-2, 4e-2),
+}
 SEEDS = (101, 102)
 # paper -> what a rate is judged by, against another at equal quality; lower is better
 RULES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], float]] = {
@@ -95,14 +98,19 @@ def deadly(table: pd.DataFrame) -> dict[str, float]:
 
 
 def tuned(methods: list[Method]) -> list[Method]:
-    """The methods whose rates are chosen: each kind once, at the widest of its widths, with all its sparsities.
+    """The methods whose rates are chosen, each with all its sparsities: every kind at every width, named by both.
 
-    The comparison at equal L0 is made there: a rate that a narrow SAE bears was seen to break a wide one.
+    A rate that a narrow SAE bears was seen to break a wide one. A kind with one width keeps its name.
     """
-    by_kind: dict[str, list[Method]] = {}
+    widths: dict[str, set[int]] = {}
     for method in methods:
-        by_kind.setdefault(method.name or method.architecture, []).append(method)
-    return [max(group, key=lambda m: m.d_sae) for group in by_kind.values()]
+        widths.setdefault(method.name or method.architecture, set()).add(method.d_sae)
+    several = {kind for kind, found in widths.items() if len(found) > 1}
+    names = [method.name or method.architecture for method in methods]
+    return [
+        replace(method, name=f"{name} at {method.d_sae}" if name in several else name)
+        for name, method in zip(names, methods, strict=True)
+    ]
 
 
 def scores(table: pd.DataFrame, rule: Callable[[pd.DataFrame, pd.DataFrame], float] = ratio) -> pd.DataFrame:

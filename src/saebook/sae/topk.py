@@ -107,8 +107,10 @@ class TopK(Stack):
         self.b_dec.grad[i] = g.sum(0) - W_enc @ self.b_enc.grad[i]
         return terms, counts.sum().to(x.dtype) / batch, counts > 0
 
-    def _weight_gradients(self, i: int, xc: Tensor, g: Tensor, latents: Tensor, values: Tensor) -> Tensor:
-        """Write gradients of W_enc, b_enc and W_dec from the active entries alone; return how often each latent [M] fired.
+    def _weight_gradients(
+        self, i: int, xc: Tensor, g: Tensor, latents: Tensor, values: Tensor, add: bool = False
+    ) -> Tensor:
+        """Write (or add) gradients of W_enc, b_enc and W_dec from active entries alone; return how often each latent [M] fired.
 
         `latents` and `values` [B, K] are what was decoded, `g` [B, D] the gradient of the reconstruction.
         """
@@ -126,29 +128,27 @@ class TopK(Stack):
         tokens = order.div(k, rounding_mode="floor")
         ends = torch.bincount(latents, minlength=self.d_sae).cumsum(0)
         starts = F.pad(ends, (1, 0))[:-1]
-        self.W_dec.grad[i] = _bag(tokens, g, values.flatten()[order], starts)
         # A column of ones makes the bias' gradient the same sum.
         summed = _bag(tokens, F.pad(xc, (0, 1), value=1.0), d_values.flatten()[order], starts)
-        self.W_enc.grad[i] = summed[:, :-1].T
-        self.b_enc.grad[i] = summed[:, -1]
+        found = {
+            "W_dec": _bag(tokens, g, values.flatten()[order], starts),
+            "W_enc": summed[:, :-1].T,
+            "b_enc": summed[:, -1],
+        }
+        for name, gradient in found.items():
+            kept = getattr(self, name).grad[i]
+            kept.add_(gradient) if add else kept.copy_(gradient)
         # How often a latent fired is a difference of running counts: no scatter, no waiting for a device.
         running = F.pad(active.flatten()[order].cumsum(0), (1, 0))
         return running[ends] - running[starts]
 
     def _auxiliary(self, i: int, xc: Tensor, error: Tensor, pre: Tensor, dead: Tensor) -> Tensor:
-        """Add AuxK's gradients of the `dead` latents [n], whose pre-activations are `pre` [B, n]; return its value.
-
-        Dense, but over n columns: with n at most `k_aux` every dead latent is among the strongest, and nothing is sorted.
-        """
-        weak = _keep(pre, self.k_aux) if len(dead) > self.k_aux else pre.relu()
-        W_dec = self.W_dec[i][dead]
-        missed = torch.addmm(error, weak, W_dec)  # its target is x - xhat, the negative of `error`
+        """Add AuxK's gradients of the `dead` latents [n], whose pre-activations are `pre` [B, n]; return its value."""
+        values, picked = pre.topk(min(self.k_aux, len(dead)), sorted=False)
+        values, latents = values.relu_(), dead[picked]
+        missed = _bag(latents, self.W_dec[i], values).add_(error)  # its target is x - xhat, the negative of `error`
         weight = self.aux_weight / (error - error.mean(0)).square().sum().clamp_min(_TINY)
-        g = missed * (2.0 * weight)
-        d_weak = torch.mm(g, W_dec.T).mul_(weak > 0)
-        self.W_dec.grad[i].index_add_(0, dead, weak.T @ g)
-        self.W_enc.grad[i].index_add_(1, dead, xc.T @ d_weak)
-        self.b_enc.grad[i].index_add_(0, dead, d_weak.sum(0))
+        self._weight_gradients(i, xc, missed * (2.0 * weight), latents, values, add=True)
         return weight * missed.square().sum()
 
     def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
