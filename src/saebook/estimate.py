@@ -58,6 +58,9 @@ def estimate(tier: str, names: list[str] | None = None) -> Iterator[Estimate]:
 
 
 def _notebook(notebook: str, budget: SimpleNamespace, done: set[str]) -> Estimate:
+    if not hasattr(budget, "subject"):  # published tables and toys: seconds, and no model to probe
+        start, resting = _start("")
+        return Estimate(notebook, {"start": start}, resting)
     if not _at_hand(budget.subject):  # nothing is fetched only to be measured
         return Estimate(notebook, download=_download(budget), known=False)
     start, resting = _start(budget.subject)
@@ -170,10 +173,10 @@ def _subject(name: str) -> Subject:
 
 @cache
 def _start(subject: str) -> tuple[float, float]:
-    """Seconds until a fresh process holds the subject, and the bytes it then takes: the like of a notebook's kernel."""
+    """Seconds until a fresh process holds the subject ("" for none), and the bytes it then takes: the like of a kernel."""
     program = (
         "import sys; from saebook import chapters, figures, hardware; from saebook.subject import Subject;"
-        "Subject.load(sys.argv[1]); print(hardware.peak_memory())"
+        "sys.argv[1] and Subject.load(sys.argv[1]); print(hardware.peak_memory())"
     )
     begun = time.monotonic()
     made = subprocess.run([sys.executable, "-c", program, subject], capture_output=True, text=True, check=False)
