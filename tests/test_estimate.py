@@ -74,6 +74,11 @@ def test_what_the_hub_must_give_is_named(quick, monkeypatch):
     )
 
 
+def test_a_notebook_without_a_subject_costs_its_start(quick):
+    (toy,) = estimate.estimate("cpu", ["gated/fig02_shrinkage_toy"])
+    assert (toy.total, toy.trains, toy.download, toy.known) == (1.0, 0, "nothing", True)
+
+
 def test_every_plan_belongs_to_a_notebook_with_a_budget():
     assert set(plans.PLANS) <= set(tiers.load("smoke"))
 
