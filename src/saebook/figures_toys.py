@@ -78,9 +78,9 @@ def jumps(
                 ends = [[one.mean - one.low], [one.high - one.mean]]
                 axes["c"].errorbar(place, one.mean, yerr=ends, color=colour, capsize=3)
     axes["c"].axhline(1.0, color="0.3", linewidth=1, linestyle=":")
-    axes["c"].axvline(budget.on_mean, color="0.3", linewidth=1, linestyle="--", label="the paper's toy")
+    axes["c"].axvline(budget.on_mean, color="0.3", linewidth=1, linestyle="--", label="panels (a) and (b)")
     axes["c"].set(
-        xlabel="mean of the projection when on (off: mean zero, spread one)", ylabel="error, JumpReLU over ReLU",
+        xlabel=f"mean of the projection when on (off: mean zero, spread {budget.off_sd:g})", ylabel="error, JumpReLU over ReLU",
         title="(c) the ratio of errors, the further apart on and off are", ylim=(0, None),
     )  # fmt: skip
     for ax in axes.values():
