@@ -27,6 +27,11 @@ def gated_against_baseline(budget: SimpleNamespace) -> list[Method]:
     ]  # fmt: skip
 
 
+def gated_alone(budget: SimpleNamespace) -> list[Method]:
+    """The Gated half of the same sweep, for what concerns that kind only."""
+    return gated_against_baseline(budget)[:1]
+
+
 def _training(budget: SimpleNamespace, lr: float, **others) -> Training:
     return Training(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
@@ -96,8 +101,11 @@ def end_to_end(budget: SimpleNamespace) -> list[Method]:
 
 # What each notebook trains. A notebook that is not here trains nothing.
 PLANS: dict[str, Callable[[SimpleNamespace], list[Method]]] = {
+    "gated.fig04_jumprelu": gated_alone,
     "gated.fig05_pareto": gated_against_baseline,
     "gated.fig06_shrinkage": gated_against_baseline,
+    "gated.fig10_ito": gated_against_baseline,
+    "gated.fig11_ito_frontier": gated_against_baseline,
     "topk.fig02_activations": activation_functions,
     "topk.fig05_downstream": activation_functions,
     "topk.fig15_dead_latents": dead_latents,
