@@ -63,7 +63,7 @@ def pursuit(x: Tensor, directions: Tensor, l0s: Sequence[int]) -> dict[int, Code
     """
     if not l0s or min(l0s) < 1 or max(l0s) > len(directions):
         raise UserError(f"optimisation takes 1 to {len(directions)} latents a token, not {list(l0s)}")
-    together = max(1, _CELLS.get(x.device.type, 2**18) // len(directions))
+    together = max(1, _CELLS.get(x.device.type, 2**19) // len(directions))
     parts = [_pursuit(part, directions, set(l0s)) for part in x.split(together)]
     return {s: Code(*(torch.cat(pieces) for pieces in zip(*(part[s] for part in parts), strict=True))) for s in l0s}
 

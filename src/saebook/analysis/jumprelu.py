@@ -46,14 +46,12 @@ def compared(
     largest latent; `nearest`: of those that differ, the largest distance |z - theta| over the largest |z| (0 where none does).
     """
     lines = []
+    inputs = [subject.activations(part, site)[:, skip:].flatten(0, 1) for part in rows.split(_ROWS)]
     for row in table[table.method == "gated"].itertuples():
         single = Gated.from_saelens(*(store or Store()).load(row.key)).to(subject.device)
         for dtype in (torch.float32, torch.float64):
             sae = single.to(dtype)
-            parts = [
-                _differences(sae, subject.activations(part, site)[:, skip:].flatten(0, 1).to(dtype))
-                for part in rows.split(_ROWS)
-            ]
+            parts = [_differences(sae, x.to(dtype)) for x in inputs]
             of_run = {"method": row.method, "seed": row.seed, "sparsity": row.sparsity, "l0": row.l0}
             for name, found in pd.concat(parts).groupby(level=0, sort=False):
                 lines.append(
