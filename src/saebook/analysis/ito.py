@@ -29,10 +29,8 @@ from saebook.subject import Site, Subject
 
 ENCODER, ITO = "encoder", "optimisation"
 _ROWS = 16  # rows a pass of the subject
-_CELLS = {
-    "cpu": 2**18,
-    "cuda": 2**25,
-}  # size of the [B, M] whose codes are sought together: what a processor's cache holds
+# Size of the [B, M] whose codes are sought together: large enough for every thread, small enough for their caches.
+_CELLS = {"cpu": 2**19, "cuda": 2**25}
 
 
 @dataclass(frozen=True)
