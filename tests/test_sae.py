@@ -15,6 +15,8 @@ SMOOTH = (
     "gated",
     "topk",
     "normalised_relu",
+    "gated_no_r_mag",
+    "gated_untied",
 )  # those whose gradient is that of a function; ProLU's are synthetic
 DEAD = (torch.arange(9), torch.arange(0))  # nine of the first member, none of the second
 FEW = (torch.tensor([3, 30]), torch.arange(20, 26))  # fewer than k_aux of each
@@ -92,6 +94,14 @@ ROUTES = {
     ("prolu_ste", "reconstruction"): {"W_enc", "W_dec", "b_enc", "b_dec"},
     ("prolu_ste", "sparsity"): {"W_enc", "b_enc", "b_dec"},
     ("topk", "auxiliary"): {"W_enc", "W_dec", "b_enc", "b_dec"},
+    ("gated_unfrozen", "reconstruction"): {"W_enc", "W_dec", "b_dec", "b_mag", "r_mag"},
+    ("gated_unfrozen", "sparsity"): {"W_enc", "b_gate", "b_dec"},
+    ("gated_unfrozen", "auxiliary"): {"W_enc", "W_dec", "b_gate", "b_dec"},
+    ("gated_no_r_mag", "reconstruction"): {"W_enc", "W_dec", "b_dec", "b_mag"},
+    ("gated_no_r_mag", "auxiliary"): {"W_enc", "b_gate", "b_dec"},
+    ("gated_untied", "reconstruction"): {"W_mag", "W_dec", "b_dec", "b_mag"},
+    ("gated_untied", "sparsity"): {"W_enc", "b_gate", "b_dec"},
+    ("gated_untied", "auxiliary"): {"W_enc", "b_gate", "b_dec"},
 }
 
 
@@ -117,6 +127,33 @@ def test_b_dec_feels_gateds_auxiliary_terms_only_through_the_centring():
 def test_an_unfrozen_decoder_would_be_caught(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "detach", lambda self: self)
     assert "W_dec" in routes(stack("gated"), "auxiliary", data(), None)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ARCHITECTURES if kind.startswith("gated_")])
+def test_an_ablation_with_its_one_thing_undone_is_gated(kind):
+    """Where all kinds are one function (no rescale, one encoder), only what the ablation is about may differ."""
+    gated, other, x = stack("gated"), stack(kind), data()
+    gated.r_mag.data.zero_()
+    for name, parameter in other.named_parameters():
+        parameter.data.copy_(getattr(gated, "W_enc" if name == "W_mag" else name))
+    assert torch.allclose(other.encode(x), gated.encode(x), rtol=1e-12)
+    found, expected = other.step_gradients(x), gated.step_gradients(x)
+    assert torch.allclose(found.total, expected.total, rtol=1e-12)
+    changed = {
+        n for n, p in other.named_parameters() if not torch.allclose(p.grad, getattr(gated, n, p).grad, rtol=1e-9)
+    }
+    assert changed == {"gated_unfrozen": {"W_dec", "b_dec"}, "gated_no_r_mag": set(), "gated_untied": {"W_enc"}}[kind]
+    if kind == "gated_untied":
+        assert torch.allclose(other.W_enc.grad + other.W_mag.grad, gated.W_enc.grad, rtol=1e-9)
+
+
+def test_an_untied_encoder_is_reborn_whole_and_is_no_jumprelu():
+    made, x = stack("gated_untied"), data()
+    made.resample(1, torch.tensor([3, 8]), x[:2])
+    assert torch.equal(made.W_mag[1][:, [3, 8]], made.W_enc[1][:, [3, 8]]) and made.latent_slices()["W_mag"] == 2
+    assert not torch.equal(made.W_mag[1], made.W_enc[1])
+    with pytest.raises(UserError, match="no JumpReLU"):
+        made.threshold()
 
 
 def test_auxk_trains_the_dead_and_only_the_dead():

@@ -1,6 +1,7 @@
 """Sparse autoencoders, one file per architecture; `build` makes a stack of them by name."""
 
 from saebook.errors import UserError
+from saebook.sae.ablations import RigidGated, UnfrozenGated, UntiedGated
 from saebook.sae.base import Losses, Member, Stack
 from saebook.sae.gated import Gated
 from saebook.sae.normalised import NormalisedReLU
@@ -10,7 +11,8 @@ from saebook.sae.topk import TopK
 
 ARCHITECTURES: dict[str, type[Stack]] = {
     "relu": ReLU, "gated": Gated, "topk": TopK, "prolu_relu": ProLUReLU, "prolu_ste": ProLUSTE,
-    "normalised_relu": NormalisedReLU,
+    "normalised_relu": NormalisedReLU, "gated_unfrozen": UnfrozenGated, "gated_no_r_mag": RigidGated,
+    "gated_untied": UntiedGated,
 }  # fmt: skip
 
 __all__ = [
@@ -22,8 +24,11 @@ __all__ = [
     "ProLUReLU",
     "ProLUSTE",
     "ReLU",
+    "RigidGated",
     "Stack",
     "TopK",
+    "UnfrozenGated",
+    "UntiedGated",
     "build",
 ]
 
