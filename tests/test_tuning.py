@@ -34,7 +34,9 @@ def test_a_rate_that_reaches_no_common_quality_is_not_chosen():
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
-@pytest.mark.parametrize("notebook", ["gated.fig05_pareto", "topk.fig02_activations", "e2e.fig01_pareto"])
+@pytest.mark.parametrize(
+    "notebook", ["gated.fig05_pareto", "gated.fig08_ablations", "topk.fig02_activations", "e2e.fig01_pareto"]
+)
 def test_the_budget_holds_what_the_record_chose(notebook, tier):
     paper, name = notebook.split(".")
     recorded = results.read(f"{paper}.tuning_{name}", tier)

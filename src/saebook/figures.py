@@ -9,17 +9,22 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from saebook.stats import pareto_front, t_interval
+from saebook.stats import Interval, pareto_front, t_interval
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness.
 PALETTE = {
     "relu": "#0072B2", "baseline": "#0072B2", "gated": "#D55E00", "topk": "#009E73", "prolu_relu": "#CC79A7",
-    "prolu_ste": "#56B4E9", "local": "#0072B2", "e2e": "#D55E00", "e2e+ds": "#009E73",
+    "prolu_ste": "#56B4E9", "local": "#0072B2", "e2e": "#D55E00", "e2e+ds": "#009E73", "gated_unfrozen": "#E69F00",
+    "gated_no_r_mag": "#CC79A7", "gated_untied": "#009E73", "rescaled": "#009E73", "relu_not_resampled": "#56B4E9",
+    "gated_not_resampled": "#E69F00", "pruned_relu": "#56B4E9", "pruned_gated": "#E69F00",
 }  # fmt: skip
 LABELS = {
     "relu": "baseline (ReLU + L1)", "baseline": "baseline (ReLU + L1)", "gated": "Gated", "topk": "TopK",
     "prolu_relu": "ProLU, ReLU gradient", "prolu_ste": "ProLU, straight-through", "local": "local", "e2e": "e2e",
-    "e2e+ds": "e2e + downstream",
+    "e2e+ds": "e2e + downstream", "gated_unfrozen": "Gated, decoder unfrozen", "gated_no_r_mag": "Gated, no r_mag",
+    "gated_untied": "Gated, untied encoders", "rescaled": "baseline + rescale and shift",
+    "relu_not_resampled": "baseline, never resampled", "gated_not_resampled": "Gated, never resampled",
+    "pruned_relu": "baseline, thresholded", "pruned_gated": "Gated, thresholded",
 }  # fmt: skip
 
 
@@ -34,6 +39,7 @@ def style() -> None:
 QUANTITIES = {
     "loss_recovered": ("loss recovered", "pct_CE_recovered", 0.01),
     "relative_reconstruction_bias": ("relative reconstruction bias", "gamma", 1.0),
+    "alive": ("share of latents alive", "pct_alive", 0.01),
 }
 
 
@@ -109,6 +115,44 @@ def bias_beside_paper(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
         right.set_title(f"paper, all models and sites ({outside} rows lie outside)")
     right.set(ylim=(low, high))
     return _finished(figure, left)
+
+
+def curves_and_quantity(table: pd.DataFrame, quantity: str, mark: float | None = None) -> Figure:
+    """Loss recovered (left) and another `quantity` (right) against L0, every method of `table`; a dotted line at `mark`."""
+    style()
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
+    for ax, column in zip(axes, ("loss_recovered", quantity), strict=True):
+        for method in _methods(table):
+            sweep_curve(ax, table, method, column)
+        ax.set(xlabel="L0 (active features per token)", ylabel=QUANTITIES[column][0])
+        _logarithmic(ax.xaxis)
+    if mark is not None:
+        axes[1].axhline(mark, color="0.3", linewidth=1, linestyle=":")
+    return _finished(figure, axes[0])
+
+
+def curves_and_ratios(table: pd.DataFrame, ratios: dict[str, Interval], name: str) -> Figure:
+    """Loss recovered against L0 (left), and one line per method of `ratios` (right): its interval, and a dot per seed.
+
+    `name` says what the ratios are; they lie on a log axis with a dotted line at one.
+    """
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
+    for method in _methods(table):
+        sweep_curve(left, table, method)
+    left.set(xlabel="L0 (active features per token)", ylabel="loss recovered")
+    _logarithmic(left.xaxis)
+    for place, (method, found) in enumerate(ratios.items()):
+        colour = PALETTE[method]
+        right.scatter(found.values, [place - 0.15] * len(found.values), s=14, color=colour, alpha=0.5, linewidths=0)
+        if found.n > 1 and math.isfinite(found.high):
+            ends = [[found.mean - found.low], [found.high - found.mean]]
+            right.errorbar(found.mean, place, xerr=ends, fmt="o", color=colour, capsize=3)
+    right.axvline(1.0, color="0.3", linewidth=1, linestyle=":")
+    right.set(xlabel=name, ylim=(len(ratios) - 0.5, -0.5), yticks=range(len(ratios)))
+    right.set_yticklabels([LABELS[method].replace(", ", ",\n") for method in ratios])
+    _logarithmic(right.xaxis)
+    return _finished(figure, left, 3)
 
 
 def truth_and_reading(table: pd.DataFrame) -> Figure:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 from saebook.analysis.dead import VARIANTS
@@ -30,6 +31,27 @@ def gated_against_baseline(budget: SimpleNamespace) -> list[Method]:
 def gated_alone(budget: SimpleNamespace) -> list[Method]:
     """The Gated half of the same sweep, for what concerns that kind only."""
     return gated_against_baseline(budget)[:1]
+
+
+
+def gated_ablations(budget: SimpleNamespace) -> list[Method]:
+    """Gated and the baseline, and Gated with one thing changed, each at its own rate (section 5.1, Figure 8)."""
+    rates = {
+        "gated_unfrozen": budget.unfrozen_lr, "gated_no_r_mag": budget.no_r_mag_lr, "gated_untied": budget.untied_lr,
+    }  # fmt: skip
+    return gated_against_baseline(budget) + [
+        Method(kind, budget.d_sae, tuple(budget.ablation_sparsities), _training(budget, lr))
+        for kind, lr in rates.items()
+    ]
+
+
+def with_and_without_resampling(budget: SimpleNamespace) -> list[Method]:
+    """Gated and the baseline as everywhere, and both with dead latents left alone."""
+    both = gated_against_baseline(budget)
+    return both + [
+        replace(method, training=replace(method.training, resample_at=()), name=f"{method.architecture}_not_resampled")
+        for method in both
+    ]
 
 
 def _training(budget: SimpleNamespace, lr: float, **others) -> Training:
@@ -106,6 +128,10 @@ PLANS: dict[str, Callable[[SimpleNamespace], list[Method]]] = {
     "gated.fig06_shrinkage": gated_against_baseline,
     "gated.fig10_ito": gated_against_baseline,
     "gated.fig11_ito_frontier": gated_against_baseline,
+    "gated.fig08_ablations": gated_ablations,
+    "gated.fig09_rescale_shift": gated_against_baseline,
+    "gated.knob_dead_latents": with_and_without_resampling,
+    "gated.knob_thresholded_baseline": gated_against_baseline,
     "topk.fig02_activations": activation_functions,
     "topk.fig05_downstream": activation_functions,
     "topk.fig15_dead_latents": dead_latents,

@@ -102,3 +102,26 @@ def l0_ratio(
 def joint_level(contrasts: int, level: float = 0.95) -> float:
     """The level of each of several intervals that are to hold together with `level` (Bonferroni)."""
     return 1.0 - (1.0 - level) / contrasts
+
+
+def ratio_interval(above: Sequence[float], below: Sequence[float], level: float = 0.95) -> Interval:
+    """Fieller's interval of mean(above) / mean(below), paired values; its `values` are the ratios pair by pair.
+
+    A ratio of differences has no t interval of its own: where the denominator is not surely apart from zero, the
+    interval is the whole line. Pairs with a value that is no number are left out.
+    """
+    pairs = np.array([(a, b) for a, b in zip(above, below, strict=True) if math.isfinite(a) and math.isfinite(b)])
+    n = len(pairs)
+    if not n or not pairs[:, 1].all():
+        return Interval(math.nan, -math.inf, math.inf, n)
+    (a, b), kept = pairs.mean(0), tuple((pairs[:, 0] / pairs[:, 1]).tolist())
+    if n < 2:
+        return Interval(float(a / b), -math.inf, math.inf, n, kept)
+    t2 = float(scipy_stats.t.ppf(0.5 + level / 2, n - 1)) ** 2
+    (s_aa, s_ab), (_, s_bb) = np.cov(pairs.T) / n
+    # All ratios r whose difference a - r b has a t interval that holds zero: between the roots of a quadratic.
+    square, middle, constant = b * b - t2 * s_bb, a * b - t2 * s_ab, a * a - t2 * s_aa
+    if square <= 0:
+        return Interval(float(a / b), -math.inf, math.inf, n, kept)
+    half = math.sqrt(max(0.0, middle * middle - square * constant))
+    return Interval(float(a / b), float((middle - half) / square), float((middle + half) / square), n, kept)

@@ -6,11 +6,12 @@ Pareto fronts at matched loss recovered, as the geometric mean of ratios over th
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from saebook.stats import Interval, l0_ratio, t_interval
+from saebook.stats import Interval, l0_at, l0_ratio, pareto_front, ratio_interval, t_interval
 
 
 def ratio_per_seed(table: pd.DataFrame, method: str, baseline: str) -> list[float]:
@@ -59,6 +60,33 @@ def log_interval(ratios: list[float], level: float = 0.95) -> Interval:
 def ratio(one: pd.DataFrame, other: pd.DataFrame) -> float:
     """L0 of `one` over L0 of `other` at equal loss recovered; both have columns l0 and loss_recovered."""
     return l0_ratio(*(np.asarray(g[c], float) for g in (one, other) for c in ("l0", "loss_recovered")))
+
+
+def share_of_gap(table: pd.DataFrame, method: str, between: str, baseline: str) -> Interval:
+    """How much of the log L0 gap from `baseline` to `method` the sweep `between` closes: 0 is none, 1 is all.
+
+    Each seed's three fronts are read at the levels of loss recovered that all three reach, and the ratio of the two mean
+    gaps has Fieller's interval over seeds: the whole line where there is no sure gap to be closed.
+    """
+    closed, gap = [], []
+    for _, group in table.groupby("seed"):
+        top, middle, bottom = mean_log_l0([group[group.method == name] for name in (method, between, baseline)])
+        closed.append(bottom - middle)
+        gap.append(bottom - top)
+    return ratio_interval(closed, gap)
+
+
+def mean_log_l0(sweeps: Sequence[pd.DataFrame], points: int = 20) -> list[float]:
+    """Mean log L0 of each sweep's front over `points` levels of loss recovered that all of them reach; NaN where none is."""
+    curves = [s[s.l0 > 0] for s in sweeps]
+    fronts = [c.loss_recovered[pareto_front(c.l0, c.loss_recovered)] for c in curves]
+    if min(map(len, fronts)) < 2:
+        return [math.nan] * len(sweeps)
+    low, high = max(f.min() for f in fronts), min(f.max() for f in fronts)
+    if not low < high:
+        return [math.nan] * len(sweeps)
+    levels = np.linspace(low, high, points + 2)[1:-1]
+    return [float(np.log(l0_at(c.l0, c.loss_recovered, levels)).mean()) for c in curves]
 
 
 def matched_ratio(one: pd.DataFrame, other: pd.DataFrame, column: str, at: str = "l0", points: int = 20) -> float:
