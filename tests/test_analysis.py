@@ -1,16 +1,31 @@
 """The methods of the chapters read planted truths, and miss when they are bent."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from saebook import tiers
-from saebook.analysis import activations, dead, endtoend, planted, shrinkage
+from saebook.analysis import (
+    ablations,
+    activations,
+    dead,
+    endtoend,
+    planted,
+    pruned,
+    regated,
+    rescaled,
+    shrinkage,
+    undertrained,
+)
 from saebook.analysis.geometry import max_cosine
 from saebook.analysis.pareto import matched_ratio, value_at
 from saebook.sae import Member, build
 from saebook.store import Store
+from saebook.streams import Stream
+from saebook.sweep import Data
 
 
 @pytest.fixture(scope="module")
@@ -295,3 +310,128 @@ def test_only_elements_that_fire_count(small_subject):
     rows = torch.randint(300, (4, 32), generator=torch.Generator().manual_seed(2))
     alive = endtoend.alive_directions(sae, small_subject, site, rows)
     assert len(alive) <= 14 and torch.allclose(alive.norm(dim=1), torch.ones(len(alive)), atol=1e-5)
+
+
+def baseline(d_in=12, d_sae=40, dtype=torch.float64, seed=0):
+    """A baseline with biases of both signs, and inputs [64, d_in]."""
+    made = build("relu", d_in, d_sae, (Member(seed, 1.0),), dtype=dtype)
+    generator = torch.Generator().manual_seed(seed)
+    made.b_enc.data += 0.3 * torch.randn(made.b_enc.shape, generator=generator, dtype=dtype)
+    return made, torch.randn(64, d_in, generator=generator, dtype=dtype)
+
+
+def test_a_baseline_is_a_gated_sae():
+    sae, x = baseline()
+    gated = regated.as_gated(sae)
+    assert torch.allclose(gated.encode(x), sae.encode(x), rtol=1e-12, atol=1e-12)
+    gated.b_gate.data += 1.0
+    assert gated.b_mag.equal(sae.b_enc) and not gated.b_gate.equal(sae.b_enc)
+
+
+@pytest.mark.parametrize("kind", ["relu", "gated"])
+def test_a_threshold_keeps_the_share_that_was_asked_for_and_the_strongest(kind):
+    sae, x = baseline()
+    gated = regated.as_gated(sae)
+    if kind == "gated":
+        generator = torch.Generator().manual_seed(3)
+        for name in ("r_mag", "b_mag"):
+            getattr(gated, name).data += 0.3 * torch.randn(gated.r_mag.shape, generator=generator, dtype=x.dtype)
+    f = gated.encode(x)
+    for share in (0.9, 0.5, 0.2):
+        left = pruned.keep_strongest(gated, x, share).encode(x)
+        assert (left > 0).sum() == pytest.approx(share * float((f > 0).sum()), abs=2)
+        assert torch.equal(left[left > 0], f[left > 0]) and f[(left == 0)].max() <= left[left > 0].min()
+        blind = pruned.keep_at_random(gated, x, share).encode(x)
+        left_over = float((blind > 0).sum()) - share * float((f > 0).sum())
+        assert 0 <= left_over <= float((f > 0).sum((0, 1)).max())  # whole latents are shut, and never too many
+        assert torch.equal(blind[blind > 0], f[blind > 0]) and blind[blind > 0].min() < left[left > 0].min()
+    assert torch.equal(pruned.keep_strongest(gated, x, 1.0).encode(x), f)
+
+
+def test_the_share_is_chosen_by_the_fewest_features_at_equal_loss():
+    quality = np.linspace(0.5, 0.9, 5)
+
+    def swept(factors):
+        return pd.DataFrame(
+            [(s, factor * np.exp(4 * q), q) for s, factor in factors.items() for q in quality],
+            columns=["seed", "l0", "loss_recovered"],
+        )
+
+    scored = {1.0: swept({0: 1.0, 1: 1.0}), 0.5: swept({0: 0.8, 1: 1.2}), 0.2: swept({0: 0.9, 1: 1.5})}
+    assert [pruned.choose(scored, seed) for seed in (0, 1)] == [0.5, 1.0]
+    scored[0.1] = swept({0: 0.1, 1: 0.1}).assign(loss_recovered=0.1)  # reaches nothing in common: never chosen
+    assert pruned.choose(scored, 0) == 0.5
+
+
+@pytest.fixture
+def stream(small_subject, tmp_path):
+    rows = np.random.default_rng(0).integers(0, 300, (64, 32))
+    return Stream(small_subject, small_subject.site("resid_post", 1), rows, 256, skip=1, block=64)
+
+
+def test_a_planted_rescale_and_shift_are_learnt_back_and_nothing_else_moves(stream):
+    sae, _ = baseline(stream.site.d_in, 48, torch.float32)
+    sae.W_enc.data *= 0.5
+    sae.W_dec.data[:] = torch.linalg.qr(torch.randn(48, 32, generator=torch.Generator().manual_seed(1)))[0]
+    gated = regated.as_gated(sae)
+    x = stream.sample(2000) / stream.scale
+    truth, before = copy.deepcopy(gated), {n: p.clone() for n, p in gated.named_parameters()}
+    gated.r_mag.data -= 0.4
+    planted_error = float(rescaled.reconstruction(gated, x).detach())
+    (curve,) = rescaled.learn([gated], stream, rescaled.Fit(tokens=256 * 7, lr=0.05, batch=256))
+    error = float(rescaled.reconstruction(gated, x).detach())
+    assert curve[-1] < curve[0] and error < planted_error
+    assert error < 1.02 * float(rescaled.reconstruction(truth, x).detach())
+    frozen = set(before) - {"r_mag", "b_mag"}
+    assert all(torch.allclose(dict(gated.named_parameters())[n], before[n], rtol=1e-5) for n in frozen)
+
+
+def test_fitted_baselines_lie_in_the_store_and_are_read_back(small_subject, text_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
+    store, site = Store(tmp_path / "runs"), small_subject.site("resid_post", 1)
+    data, fit = Data(source=f"folder:{text_folder}", eval_rows=16, block=32), rescaled.Fit(2048, 0.05, 256)
+    sae, _ = baseline(site.d_in, 48, torch.float32)
+    store.save("a", *sae.to_saelens(0))
+    rows = regated.rows_of("held_out", data.eval_rows, small_subject, data)
+    line = pd.DataFrame([{"method": "relu", "d_sae": 48, "sparsity": 1.0, "seed": 0, "key": "a"}])
+    plain = regated.measured([sae], line, "relu", small_subject, site, rows, data.skip)
+    first = rescaled.rescaled(plain, small_subject, site, data, fit, store)
+    again = rescaled.rescaled(plain, small_subject, site, data, fit, store)
+    assert (first.attrs["trained"], again.attrs["trained"]) == (1, 0) and first.equals(again)
+    assert first.normalised_mse[0] < plain.normalised_mse[0] and first.l0[0] <= plain.l0[0]
+    assert list(first.method) == ["rescaled"] and store.has(first.key[0])
+
+
+def test_ablations_are_compared_at_their_own_sparsities():
+    lambdas, quality = (0.5, 1.0, 2.0), (0.9, 0.8, 0.6)
+    rows = [
+        {"method": method, "seed": seed, "sparsity": value, "l0": factor * 10 / value, "loss_recovered": q}
+        for method, factor in (("gated", 1.0), ("gated_untied", 1.25))
+        for seed in (0, 1)
+        for value, q in zip(lambdas, quality, strict=True)
+        if method == "gated" or value >= 1
+    ]
+    assert ablations.full_over(pd.DataFrame(rows), "gated_untied") == pytest.approx([0.8, 0.8])
+
+
+def test_the_change_by_resampling_and_the_published_rows_by_share_alive():
+    quality = np.linspace(0.5, 0.9, 5)
+    factors = {"gated": 1.0, "relu": 2.0, "gated_not_resampled": 1.0, "relu_not_resampled": 4.0}
+    rows = [
+        {"method": m, "seed": s, "l0": f * np.exp(4 * q), "loss_recovered": q}
+        for m, f in factors.items()
+        for s in (0, 1)
+        for q in quality
+    ]
+    assert undertrained.change(pd.DataFrame(rows)) == pytest.approx([0.5, 0.5])
+    columns = ["model", "site", "layer", "sae_type", "L0", "pct_CE_recovered", "pct_alive"]
+    published = pd.DataFrame(
+        [
+            ("m", "Resid", 1, kind, factor * np.exp(4 * q), 100 * q, alive)
+            for kind, factor, alive in (("gated", 1.0, 99.0), ("baseline", 2.0, 95.0), ("baseline", 1.5, 10.0))
+            for q in quality
+        ],
+        columns=columns,
+    )
+    found = undertrained.published_by_alive(published, (90.0,)).loc[("m", 90.0)]
+    assert found["all rows"] == pytest.approx(1 / 1.5, rel=0.01) and found["rows above"] == pytest.approx(0.5, rel=0.01)

@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from saebook.analysis import pareto
-from saebook.stats import Interval, bootstrap_interval, l0_at, l0_ratio, pareto_front, t_interval
+from saebook.stats import Interval, bootstrap_interval, l0_at, l0_ratio, pareto_front, ratio_interval, t_interval
 
 
 def test_the_t_interval_covers_at_its_level():
@@ -78,3 +79,35 @@ def test_the_papers_rows_give_the_ratio_its_abstract_speaks_of():
     found = pareto.published_ratios(results.published("gated_tables_1_to_8"))
     assert len(found) == 27 and found.ratio.notna().sum() >= 20
     assert 0.2 < found.ratio.median() < 0.6
+
+
+def test_fiellers_interval_covers_a_ratio_of_means_and_admits_when_there_is_nothing_to_divide_by():
+    rng = np.random.default_rng(2)
+    covered = sum(
+        found.low <= 0.3 <= found.high
+        for found in (
+            ratio_interval(0.3 * below + rng.normal(0, 0.1, 4), below) for below in rng.normal(1.0, 0.2, (2000, 4))
+        )
+    )
+    assert covered / 2000 == pytest.approx(0.95, abs=0.015)
+    assert ratio_interval([0.2, 0.3, 0.1], [0.5, -0.4, 0.1]).high == math.inf
+    exact = ratio_interval([5.0, 5.5, 6.0], [10.0, 11.0, 12.0])
+    assert (exact.mean, exact.values) == (0.5, (0.5, 0.5, 0.5)) and exact.high - exact.low < 1e-6
+    assert ratio_interval([1.0, math.nan], [2.0, 1.0]) == Interval(0.5, -math.inf, math.inf, 1)
+    assert math.isnan(ratio_interval([], []).mean)
+
+
+def test_the_share_of_a_gap_is_read_at_the_levels_that_all_three_reach():
+    quality = np.linspace(0.5, 0.95, 6)
+    levels = {"top": quality + 0.04, "middle": quality, "bottom": quality - 0.04}
+    bend = {"top": 0.0, "middle": 0.6, "bottom": 0.8}
+    rows = [
+        {"method": name, "seed": seed, "l0": math.exp(4 * q + bend[name] + 0.01 * seed), "loss_recovered": q}
+        for name, reached in levels.items()
+        for q in reached
+        for seed in range(3)
+    ]
+    found = pareto.share_of_gap(pd.DataFrame(rows), "top", "middle", "bottom")
+    assert found.mean == pytest.approx(0.25) and found.n == 3 and found.high - found.low < 1e-6
+    apart = [row | {"loss_recovered": row["loss_recovered"] - (row["method"] == "middle")} for row in rows]
+    assert math.isnan(pareto.share_of_gap(pd.DataFrame(apart), "top", "middle", "bottom").mean)

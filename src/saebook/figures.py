@@ -128,13 +128,13 @@ def curves_and_quantity(table: pd.DataFrame, quantity: str, mark: float | None =
         _logarithmic(ax.xaxis)
     if mark is not None:
         axes[1].axhline(mark, color="0.3", linewidth=1, linestyle=":")
-    return _finished(figure, axes[0])
+    return _finished(figure, axes[0], 3 if table.method.nunique() == 3 else 2)
 
 
 def curves_and_ratios(table: pd.DataFrame, ratios: dict[str, Interval], name: str) -> Figure:
     """Loss recovered against L0 (left), and one line per method of `ratios` (right): its interval, and a dot per seed.
 
-    `name` says what the ratios are; they lie on a log axis with a dotted line at one.
+    `name` says what the ratios are; a dotted line marks one.
     """
     style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
@@ -151,7 +151,7 @@ def curves_and_ratios(table: pd.DataFrame, ratios: dict[str, Interval], name: st
     right.axvline(1.0, color="0.3", linewidth=1, linestyle=":")
     right.set(xlabel=name, ylim=(len(ratios) - 0.5, -0.5), yticks=range(len(ratios)))
     right.set_yticklabels([LABELS[method].replace(", ", ",\n") for method in ratios])
-    _logarithmic(right.xaxis)
+    right.grid(visible=False, axis="y")
     return _finished(figure, left, 3)
 
 

@@ -33,7 +33,6 @@ def gated_alone(budget: SimpleNamespace) -> list[Method]:
     return gated_against_baseline(budget)[:1]
 
 
-
 def gated_ablations(budget: SimpleNamespace) -> list[Method]:
     """Gated and the baseline, and Gated with one thing changed, each at its own rate (section 5.1, Figure 8)."""
     rates = {
