@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import torch
 
-from saebook import claims, ledger, tiers
+from saebook import claims, ledger, plans, tiers
 from saebook.results import Live
 from saebook.sae import build
 from saebook.sae.base import Member, Stack
@@ -24,6 +24,13 @@ def opened(notebook: str, tier: str, **asked) -> tuple[SimpleNamespace, Subject,
     budget = tiers.resolve(notebook, tier, **asked)
     subject = Subject.load(budget.subject)
     return budget, subject, subject.site(budget.site, budget.layer)
+
+
+def opened_everywhere(notebook: str, tier: str, **asked) -> tuple[SimpleNamespace, Subject, list[Site]]:
+    """The same for a notebook that looks at several `sites` and `layers`: its budget, its subject, and all of them."""
+    budget = tiers.resolve(notebook, tier, **asked)
+    subject = Subject.load(budget.subject)
+    return budget, subject, plans.sites(subject, budget)
 
 
 def held_out(subject: Subject, budget: SimpleNamespace) -> torch.Tensor:

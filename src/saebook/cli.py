@@ -120,10 +120,12 @@ def _status(options) -> int:
 
 
 def _tune(options) -> int:
-    from saebook import plans, tuning
+    from saebook import plans, tuning, tuning_sites
 
     if options.notebook == "topk.fig15_dead_latents":
         found = tuning.tune_dead(options.tier)
+    elif options.notebook == tuning_sites.NOTEBOOK:
+        found = tuning_sites.tune(options.tier)
     elif options.notebook in plans.PLANS:
         found = tuning.tune(options.notebook, options.tier)
     else:

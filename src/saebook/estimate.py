@@ -66,7 +66,6 @@ def _notebook(notebook: str, budget: SimpleNamespace, done: set[str]) -> Estimat
     start, resting = _start(budget.subject)
     found = Estimate(notebook, {"start": start}, resting, download=_download(budget))
     subject = _subject(budget.subject)
-    site = subject.site(budget.site, budget.layer)
     unread = budget.source.startswith("hub:") or (
         budget.source == "environment" and not sources.environment_is_cached()
     )
@@ -76,21 +75,36 @@ def _notebook(notebook: str, budget: SimpleNamespace, done: set[str]) -> Estimat
     plan = plans.PLANS.get(notebook)
     if plan is None:
         return found
+    for site in plans.sites(
+        subject, budget
+    ):  # one after the other: time and disk add up, memory is that of the largest
+        here = _one_site(notebook, subject, site, plan(budget), budget, unread, done)
+        found.trains, found.stored = found.trains + here.trains, found.stored + here.stored
+        for kind, seconds in here.seconds.items():
+            found.seconds[kind] = found.seconds.get(kind, 0.0) + seconds
+        found.memory, found.disk = max(found.memory, resting + here.memory), found.disk + here.disk
+    return found
+
+
+def _one_site(
+    notebook: str, subject: Subject, site: Site, methods: list[Method], budget: SimpleNamespace, unread: bool, done: set[str]
+) -> Estimate:  # fmt: skip
+    """What the sweep at one site still has to train, without the start of the notebook."""
     data = plans.data(budget)
     if unread:  # a run's key needs the corpus, and where that was never read nothing can be stored
         wanted = [
             (method, member, repr((subject.weights_hash, site, replace(method, sparsities=()), member, data)))
-            for method in plan(budget)
+            for method in methods
             for member in (Member(seed, sparsity) for sparsity in method.sparsities for seed in budget.seeds)
         ]
     else:
-        wanted = runs(subject, site, plan(budget), budget.seeds, data)
+        wanted = runs(subject, site, methods, budget.seeds, data)
     missing = [run for run in wanted if run[2] not in done and (unread or not Store().has(run[2]))]
     done |= {key for *_, key in wanted}
-    found.trains, found.stored = len(missing), len(wanted) - len(missing)
+    here = Estimate(notebook, trains=len(missing), stored=len(wanted) - len(missing))
     if missing:
-        of_sweep(found, subject, site, [(method, member) for method, member, _ in missing], data)
-    return found
+        of_sweep(here, subject, site, [(method, member) for method, member, _ in missing], data)
+    return here
 
 
 def of_sweep(

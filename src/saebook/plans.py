@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from saebook.analysis.dead import VARIANTS
 from saebook.objectives import Objective
+from saebook.subject import Site, Subject
 from saebook.sweep import Data, Method
 from saebook.train import Training
 
@@ -15,6 +16,13 @@ def data(budget: SimpleNamespace) -> Data:
     """The text of a budget: which source, how much of it is measured on, and what of a row is left out."""
     named = ("source", "eval_rows", "block", "skip")
     return Data(**{name: value for name, value in vars(budget).items() if name in named})
+
+
+def sites(subject: Subject, budget: SimpleNamespace) -> list[Site]:
+    """Where a budget reads its subject: one site, or every one of its `sites` in every one of its `layers`."""
+    if not hasattr(budget, "sites"):
+        return [subject.site(budget.site, budget.layer)]
+    return [subject.site(kind, layer) for kind in budget.sites for layer in budget.layers]
 
 
 def gated_against_baseline(budget: SimpleNamespace) -> list[Method]:
@@ -131,6 +139,9 @@ PLANS: dict[str, Callable[[SimpleNamespace], list[Method]]] = {
     "gated.fig09_rescale_shift": gated_against_baseline,
     "gated.knob_dead_latents": with_and_without_resampling,
     "gated.knob_thresholded_baseline": gated_against_baseline,
+    "gated.fig07_interpretability": gated_against_baseline,
+    "gated.fig12_sites": gated_against_baseline,
+    "gated.tab01_sweeps": gated_against_baseline,
     "topk.fig02_activations": activation_functions,
     "topk.fig05_downstream": activation_functions,
     "topk.fig15_dead_latents": dead_latents,
