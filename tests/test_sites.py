@@ -132,8 +132,9 @@ def test_ablated_losses_are_those_that_saes_are_measured_by(small_subject):
         site = small_subject.site(kind, 1)
         losses = ablation.row_losses(small_subject, [site], rows, 1)
         (found,) = measure([build("relu", site.d_in, 8, (Member(0, 1.0),))], small_subject, site, rows, 1)[0]
-        for ours, theirs in (("clean", "ce_clean"), ("zero", "ce_zero"), ("mean", "ce_mean"), ("identity", "ce_clean")):
+        for ours, theirs in (("clean", "ce_clean"), ("zero", "ce_zero"), ("mean", "ce_mean")):
             assert losses[ours].mean() == pytest.approx(found[theirs], abs=1e-5), (kind, ours)
+        assert ablation.splice_error(small_subject, [site], rows, 1) < 1e-5
 
 
 def made_up_losses(by_kind, rows=200):
@@ -141,7 +142,7 @@ def made_up_losses(by_kind, rows=200):
     for (site, layer), cost in by_kind.items():
         clean = rng.normal(4, 0.5, rows)
         frame = pd.DataFrame({"site": site, "layer": layer, "row": range(rows), "clean": clean})
-        parts.append(frame.assign(zero=clean + cost + rng.normal(0, 0.02, rows), mean=clean + cost / 2, identity=clean))
+        parts.append(frame.assign(zero=clean + cost + rng.normal(0, 0.02, rows), mean=clean + cost / 2))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -160,6 +161,8 @@ def test_tiny_denominators_are_flagged_and_costs_put_in_order():
     assert swapped[0].high < 0 < swapped[1].low
     assert ablation.order(losses, "resid_post", ["mlp_post"])[0].n == 0
     assert ablation.points_per_millinat(0.1) == pytest.approx(1.0)
+    assert ablation.reversals(costs.assign(model="m")) == []
+    assert ablation.reversals(costs.assign(model="m"), above="mlp_out") == ["m resid_post 0"]
 
 
 def test_a_site_that_helps_when_it_is_gone_has_no_ratio():

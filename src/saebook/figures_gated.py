@@ -52,7 +52,7 @@ def ablation_costs(ours: pd.DataFrame, paper: pd.DataFrame, tiny: float) -> Figu
     style()
     models = list(paper.model.unique())
     figure, axes = plt.subplots(1, 1 + len(models), figsize=(9, 4.2), layout="constrained", sharey=True)
-    floor = tiny / 40
+    floor, top = tiny / 40, 1.6 * max(ours.high.max(), paper.cost.max())
     for ax, table, title in zip(
         axes, (ours, *(paper[paper.model == m] for m in models)), ("this book", *models), strict=True
     ):
@@ -64,7 +64,7 @@ def ablation_costs(ours: pd.DataFrame, paper: pd.DataFrame, tiny: float) -> Figu
             if "low" in group:
                 spread = [cost - group.low.clip(lower=floor), group.high.clip(lower=floor) - cost]
                 ax.errorbar(group.layer, cost, yerr=np.maximum(spread, 0), color=colour, capsize=3, linewidth=0)
-        ax.set(yscale="log", xlabel="layer", title=title, xticks=sorted(table.layer.unique()), ylim=(floor, None))
+        ax.set(yscale="log", xlabel="layer", title=title, xticks=sorted(table.layer.unique()), ylim=(floor, top))
     axes[0].set_ylabel("nats per token lost by zero ablation")
     _plain(axes[0].yaxis)
     return _finished(figure, axes[0], 4)
@@ -105,7 +105,8 @@ def sites_grid(table: pd.DataFrame, quantity: str = "loss_recovered") -> Figure:
             ax.set_title(f"{SITES[kind][0]}, layer {layer}", fontsize=9)
             ax.tick_params(labelsize=8)
             _plain(ax.xaxis, (1, 10, 100))
-    figure.supxlabel("L0 (active features per token)", fontsize=10)
+    for ax in axes[-1]:
+        ax.set_xlabel("L0 (per token)", fontsize=9)
     figure.supylabel(QUANTITIES[quantity][0], fontsize=10)
     return _finished(figure, axes[0, 0], 2)
 
@@ -150,10 +151,11 @@ def sites_summary(
 
 
 def _intervals(ax, found: pd.DataFrame, places: np.ndarray, colour: str, label: str) -> None:
-    """Dots with intervals; an end without a limit is not drawn, nor a site without a value."""
+    """Dots with intervals; one without limits is a bare dot, and a site without a value is left out."""
     known = found["mean"].notna().to_numpy()
     mean = found["mean"][known]
-    low, high = (found[end][known].where(np.isfinite(found[end][known]), mean) for end in ("low", "high"))
+    limited = np.isfinite(found.low[known]) & np.isfinite(found.high[known])
+    low, high = found.low[known].where(limited, mean), found.high[known].where(limited, mean)
     low = low.clip(lower=mean / 10)  # a log axis knows no zero
     ax.errorbar(
         mean, places[known], xerr=[mean - low, high - mean], fmt="o", markersize=4.5, color=colour, capsize=2.5, linewidth=1.2,

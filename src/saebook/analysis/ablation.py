@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from saebook.stats import Interval, bootstrap_interval, joint_level
-from saebook.subject import Site, Subject
+from saebook.subject import Site, Splice, Subject
 
 _ROWS = 32  # rows a pass
 RESAMPLES = 2000
@@ -23,29 +23,38 @@ RESAMPLES = 2000
 def row_losses(subject: Subject, sites: Sequence[Site], rows: Tensor, skip: int) -> pd.DataFrame:
     """Mean cross-entropy in nats of every row of `rows` [N, T] at every site, as `measure` takes it.
 
-    Columns site, layer, row, clean, zero (activations replaced by zeros), mean (by their mean over all rows), identity (by
-    themselves: the splice's own error). The first `skip` positions keep their activations and count nowhere.
+    Columns site, layer, row, clean, zero (activations replaced by zeros), mean (by their mean over all rows). The first
+    `skip` positions keep their activations and count nowhere.
     """
-    parts = []
+    clean = np.concatenate([_of_rows(subject.loss(part), skip) for part in rows.split(_ROWS)])
+    tables = []
     for site in sites:
         average = _mean_activation(subject, site, rows, skip)
-        found = [_of_rows(subject, site, part, skip, average) for part in rows.split(_ROWS)]
-        table = pd.DataFrame({name: np.concatenate([f[name] for f in found]) for name in found[0]})
-        parts.append(table.assign(site=site.kind, layer=site.layer, row=range(len(rows))))
-    return pd.concat(parts, ignore_index=True)[["site", "layer", "row", "clean", "zero", "mean", "identity"]]
+        found = [_ablated(subject.splice(part, site), skip, average) for part in rows.split(_ROWS)]
+        zero, mean = (np.concatenate(values) for values in zip(*found, strict=True))
+        about = {"site": site.kind, "layer": site.layer, "row": range(len(rows))}
+        tables.append(pd.DataFrame(about | {"clean": clean, "zero": zero, "mean": mean}))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _of_rows(subject: Subject, site: Site, part: Tensor, skip: int, average: Tensor) -> dict[str, np.ndarray]:
-    splice = subject.splice(part, site)
+@torch.inference_mode()
+def splice_error(subject: Subject, sites: Sequence[Site], rows: Tensor, skip: int) -> float:
+    """The largest change of a row's loss, over all sites, when activations are replaced by themselves."""
+    clean = _of_rows(subject.loss(rows), skip)
+    spliced = (_of_rows(subject.splice(rows, site).loss(), skip) for site in sites)
+    return float(max(np.abs(found - clean).max() for found in spliced))
+
+
+def _ablated(splice: Splice, skip: int, average: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Losses of rows with zeros, and with the `average` activation [D], at every position but the first `skip`."""
     own = splice.activations
-    new = {"zero": torch.zeros_like(own), "mean": average.to(own.dtype).expand_as(own), "identity": own}
+    new = (torch.zeros_like(own), average.to(own.dtype).expand_as(own))
+    zero, mean = (_of_rows(splice.loss(torch.cat([own[:, :skip], n[:, skip:]], 1)), skip) for n in new)
+    return zero, mean
 
-    def loss(values: Tensor) -> np.ndarray:
-        whole = torch.cat([own[:, :skip], values[:, skip:]], 1)
-        return splice.loss(whole)[:, skip:].double().mean(1).cpu().numpy()
 
-    clean = subject.loss(part)[:, skip:].double().mean(1).cpu().numpy()
-    return {"clean": clean} | {name: loss(values) for name, values in new.items()}
+def _of_rows(losses: Tensor, skip: int) -> np.ndarray:
+    return losses[:, skip:].double().mean(1).cpu().numpy()
 
 
 def _mean_activation(subject: Subject, site: Site, rows: Tensor, skip: int) -> Tensor:
@@ -110,6 +119,15 @@ def order(losses: pd.DataFrame, first: str, others: Sequence[str]) -> list[Inter
         nothing = Interval(math.nan, -math.inf, math.inf, len(rows))
         contrasts.append(bootstrap_interval(rows, ratio, level, RESAMPLES) if known else nothing)
     return contrasts
+
+
+def reversals(costs: pd.DataFrame, above: str = "resid_post") -> list[str]:
+    """Sites that cost more than `above` does at the same model and layer, in words: what an average over layers hides."""
+    found = []
+    for (model, layer), group in costs.groupby(["model", "layer"]):
+        reference = group[group.site == above].cost.max()
+        found += [f"{model} {row.site} {layer}" for row in group.itertuples() if row.cost > reference]
+    return found
 
 
 def points_per_millinat(cost: float) -> float:
