@@ -207,6 +207,6 @@ def test_a_table_can_be_sorted_saved_and_holds_no_markup():
     html = widgets.sortable(table, "mine", "All of it", pd.Series([True, False])).html
     assert "&lt;b&gt;" in html and "<b>" not in html and '<tr class="optimal"><td>' in html
     assert (
-        'data-value="10.123456789">10.12<' in html and html.count("<button") == 2 and 'getElementById("mine")' in html
+        'data-value="10.123456789">10.123<' in html and html.count("<button") == 2 and 'getElementById("mine")' in html
     )
     assert 'download="mine.csv"' in html and "http" not in html

@@ -26,7 +26,7 @@ def download(name: str, content: str, words: str, kind: str = "text/csv") -> str
     return f'<a download="{escape(name)}" href="data:{kind};charset=utf-8;base64,{data}">{escape(words)}</a>'
 
 
-def sortable(table: pd.DataFrame, name: str, caption: str, italic: pd.Series | None = None, digits: int = 4) -> Markup:
+def sortable(table: pd.DataFrame, name: str, caption: str, italic: pd.Series | None = None, digits: int = 5) -> Markup:
     """`table` as HTML: a click on a column's head sorts by it, a second one the other way; rows where `italic` are italic.
 
     `name` is the file of the download below it and must be the only one of that name on a page. Numbers are shown with
