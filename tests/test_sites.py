@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook import figures_gated, plans, results, tiers, tuning_sites, widgets
+from saebook import chapters, figures_gated, results, tiers, tuning_sites, widgets
 from saebook.analysis import ablation, everywhere, tables
 from saebook.measure import measure
 from saebook.sae import Member, build
@@ -89,9 +89,11 @@ def test_figures_of_sites_draw_every_site():
 
 def test_a_sweep_over_sites_is_the_sweep_of_each(small_subject, text_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
-    places = plans.sites(small_subject, SimpleNamespace(sites=["resid_post", "attn_z"], layers=[0, 2]))
+    places = chapters.sites(small_subject, SimpleNamespace(sites=["resid_post", "attn_z"], layers=[0, 2]))
     assert [(p.kind, p.layer) for p in places] == [("resid_post", 0), ("resid_post", 2), ("attn_z", 0), ("attn_z", 2)]
-    assert plans.sites(small_subject, SimpleNamespace(site="mlp_out", layer=1))[0].hook_name == "blocks.1.hook_mlp_out"
+    assert (
+        chapters.sites(small_subject, SimpleNamespace(site="mlp_out", layer=1))[0].hook_name == "blocks.1.hook_mlp_out"
+    )
     methods = [Method("relu", 16, (0.5,), Training(lr=3e-3, tokens=512, batch=128))]
     data = Data(source=f"folder:{text_folder}", eval_rows=4, block=8)
     table = across(small_subject, places[:3:2], methods, [0], data, Store(tmp_path / "runs"))

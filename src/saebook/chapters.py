@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import torch
 
-from saebook import claims, ledger, plans, tiers
+from saebook import claims, ledger, tiers
 from saebook.results import Live
 from saebook.sae import build
 from saebook.sae.base import Member, Stack
@@ -26,11 +26,18 @@ def opened(notebook: str, tier: str, **asked) -> tuple[SimpleNamespace, Subject,
     return budget, subject, subject.site(budget.site, budget.layer)
 
 
+def sites(subject: Subject, budget: SimpleNamespace) -> list[Site]:
+    """Where a budget reads its subject: one site, or every one of its `sites` in every one of its `layers`."""
+    if not hasattr(budget, "sites"):
+        return [subject.site(budget.site, budget.layer)]
+    return [subject.site(kind, layer) for kind in budget.sites for layer in budget.layers]
+
+
 def opened_everywhere(notebook: str, tier: str, **asked) -> tuple[SimpleNamespace, Subject, list[Site]]:
     """The same for a notebook that looks at several `sites` and `layers`: its budget, its subject, and all of them."""
     budget = tiers.resolve(notebook, tier, **asked)
     subject = Subject.load(budget.subject)
-    return budget, subject, plans.sites(subject, budget)
+    return budget, subject, sites(subject, budget)
 
 
 def held_out(subject: Subject, budget: SimpleNamespace) -> torch.Tensor:

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import torch
 
-from saebook import hardware, measure, paths, plans, tiers
+from saebook import chapters, hardware, measure, paths, plans, tiers
 from saebook.errors import UserError
 from saebook.objectives import Reference, members_at_once
 from saebook.sae.base import Member, Stack
@@ -75,7 +75,7 @@ def _notebook(notebook: str, budget: SimpleNamespace, done: set[str]) -> Estimat
     plan = plans.PLANS.get(notebook)
     if plan is None:
         return found
-    for site in plans.sites(
+    for site in chapters.sites(
         subject, budget
     ):  # one after the other: time and disk add up, memory is that of the largest
         here = _one_site(notebook, subject, site, plan(budget), budget, unread, done)

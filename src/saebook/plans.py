@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 from saebook.analysis.dead import VARIANTS
 from saebook.objectives import Objective
-from saebook.subject import Site, Subject
 from saebook.sweep import Data, Method
 from saebook.train import Training
 
@@ -16,13 +15,6 @@ def data(budget: SimpleNamespace) -> Data:
     """The text of a budget: which source, how much of it is measured on, and what of a row is left out."""
     named = ("source", "eval_rows", "block", "skip")
     return Data(**{name: value for name, value in vars(budget).items() if name in named})
-
-
-def sites(subject: Subject, budget: SimpleNamespace) -> list[Site]:
-    """Where a budget reads its subject: one site, or every one of its `sites` in every one of its `layers`."""
-    if not hasattr(budget, "sites"):
-        return [subject.site(budget.site, budget.layer)]
-    return [subject.site(kind, layer) for kind in budget.sites for layer in budget.layers]
 
 
 def gated_against_baseline(budget: SimpleNamespace) -> list[Method]:
