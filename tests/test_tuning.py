@@ -43,7 +43,7 @@ def test_the_budget_holds_what_the_record_chose(notebook, tier):
     if recorded is None:
         pytest.skip(f"no tuning of {notebook} is recorded at tier {tier}")
     budget = tiers.resolve(notebook, tier)
-    held = {m.name: m.training.lr for m in tuning.tuned(plans.PLANS[notebook](budget))}
+    held = {m.name: m.training.lr for m in tuning.to_tune(notebook, budget)}
     assert held == recorded["findings"]["chosen"]
     # The grid was run at this very budget, rates and seeds apart, on seeds that appear in no result.
     same = {name for name in vars(budget) if not name.endswith("_lr")} - {"seeds", "eval_rows"}
@@ -62,6 +62,12 @@ def test_every_kind_is_tuned_at_every_width_with_all_its_sparsities():
     ]
     one = plans.PLANS["gated.fig05_pareto"](tiers.resolve("gated.fig05_pareto", "cpu"))
     assert [m.name for m in tuning.tuned(one)] == ["gated", "relu"]
+
+
+def test_kinds_that_another_notebook_tunes_are_not_tuned_again():
+    budget = tiers.resolve("gated.fig08_ablations", "cpu")
+    found = {m.name for m in tuning.to_tune("gated.fig08_ablations", budget)}
+    assert found == {"gated_unfrozen", "gated_no_r_mag", "gated_untied"}
 
 
 def test_a_width_without_a_rate_takes_the_nearest_ones_by_the_square_root():

@@ -27,6 +27,8 @@ FEWER_RATES = {
     "e2e.fig01_pareto": (5e-3, 1e-2, 2e-2, 4e-2), "topk.fig02_activations": (5e-3, 1e-2, 2e-2, 4e-2, 8e-2),
 }  # fmt: skip
 SEEDS = (101, 102)
+# Notebooks that take some of their kinds from another one's sweep, at the rates that were chosen there.
+SETTLED = {"gated.fig08_ablations": "gated.fig05_pareto"}
 # paper -> what a rate is judged by, against another at equal quality; lower is better
 RULES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], float]] = {
     "gated": ratio,
@@ -43,7 +45,7 @@ def tune(notebook: str, tier: str, seeds: tuple[int, ...] = SEEDS) -> pd.DataFra
     site = subject.site(budget.site, budget.layer)
     parts = []
     for rate in rates:
-        methods = [replace(m, training=replace(m.training, lr=rate)) for m in tuned(plans.PLANS[notebook](budget))]
+        methods = [replace(m, training=replace(m.training, lr=rate)) for m in to_tune(notebook, budget)]
         parts.append(sweep(subject, site, methods, list(seeds), plans.data(budget)).assign(lr=rate))
     table = pd.concat(parts, ignore_index=True)
     scored = scores(table, RULES[notebook.split(".")[0]])
@@ -95,6 +97,13 @@ def deadly(table: pd.DataFrame) -> dict[str, float]:
     enough = best[best.dead >= DEADLY].sort_values(["d_sae", "k"], ascending=[True, False])
     row = enough.iloc[0] if len(enough) else best.loc[best.dead.idxmax()]
     return {"d_sae": int(row.d_sae), "k": int(row.k), "lr": float(row.lr)}
+
+
+def to_tune(notebook: str, budget: SimpleNamespace) -> list[Method]:
+    """The methods whose rates `tune` chooses for a notebook: its own, without those that are settled elsewhere."""
+    elsewhere = plans.PLANS[SETTLED[notebook]](budget) if notebook in SETTLED else []
+    settled = {(method.architecture, method.d_sae) for method in elsewhere}
+    return tuned([m for m in plans.PLANS[notebook](budget) if (m.architecture, m.d_sae) not in settled])
 
 
 def tuned(methods: list[Method]) -> list[Method]:
