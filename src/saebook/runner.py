@@ -237,6 +237,8 @@ def _execute(
                 str(file).replace("{", "{{").replace("}", "}}"), str(aside).replace("{", "{{").replace("}", "}}"),
                 values, kernel_name="python3", cwd=str(file.parent), execution_timeout=timeout,
                 progress_bar=False, stdout_file=None, stderr_file=None, log_output=False,
+                # A kernel warns each time that its sockets, which are those of this machine, are not encrypted.
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )  # fmt: skip
         except NoSuchKernel:
             raise UserError("no Jupyter kernel named python3: run `python -m ipykernel install --sys-prefix`") from None
