@@ -203,9 +203,8 @@ class _Faulty(Gated):
         return via_gate
 
     def loss(self, x: Tensor, dead=None) -> Losses:
-        main = torch.bmm(x - self.b_dec[:, None], self.W_enc)
         h = torch.bmm(self._centred(x), self.W_enc)
-        f = self._open(main) * (main * self.r_mag[:, None].exp() + self.b_mag[:, None]).relu()
+        f = self.encode(x)
         via_gate = (h + self.b_gate[:, None]).relu()
         W_dec, b_dec = self._frozen()
         terms = {
