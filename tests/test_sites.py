@@ -113,6 +113,8 @@ def test_a_rate_for_all_sites_is_chosen_by_its_cost():
 
 def test_the_rates_of_the_budget_are_what_the_record_chose():
     recorded = results.read("gated.tuning_fig12_sites", "cpu")
+    if recorded is None:
+        pytest.skip("no tuning of the sites is recorded at tier cpu")
     budget = vars(tiers.resolve(tuning_sites.NOTEBOOK, "cpu"))
     assert {"gated": budget["gated_lr"], "relu": budget["baseline_lr"]} == recorded["findings"]["chosen"]
     same = {name for name in budget if not name.endswith("_lr")}

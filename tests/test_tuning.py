@@ -65,7 +65,7 @@ def test_every_kind_is_tuned_at_every_width_with_all_its_sparsities():
 
 
 def test_kinds_that_another_notebook_tunes_are_not_tuned_again():
-    budget = tiers.resolve("gated.fig08_ablations", "cpu")
+    budget = tiers.resolve("gated.fig08_ablations", "gpu")
     found = {m.name for m in tuning.to_tune("gated.fig08_ablations", budget)}
     assert found == {"gated_unfrozen", "gated_no_r_mag", "gated_untied"}
 
