@@ -68,6 +68,12 @@ def test_figures_have_captions_and_alternative_text(notebook):
         assert cell.metadata.mystnb.figure.caption and cell.metadata.mystnb.image.alt
 
 
+def test_no_two_figures_of_the_book_have_one_label():
+    cells = [cell for notebook in NOTEBOOKS for cell in nbformat.read(notebook, 4).cells]
+    labels = [c.metadata["mystnb"]["figure"]["name"] for c in cells if "figure" in c.metadata.get("mystnb", {})]
+    assert len(labels) > 20 and len(set(labels)) == len(labels)
+
+
 def test_every_page_is_in_the_table_of_contents():
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     listed = {toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])}
