@@ -194,12 +194,12 @@ def _tuning_table(file: Path) -> str:
     points, winners = pd.read_csv(file.with_suffix(".csv")), record["findings"]["chosen"]
     if "d_sae" in winners:
         return f"For `{paper}/{name}`, without any remedy:\n\n{_dead_table(points, winners)}"
-    over_sites = "site" in points
+    over_sites, ends = "site" in points, (points.lr.min(), points.lr.max())
     scored = tuning_sites.scores(points) if over_sites else tuning.scores(points, tuning.RULES[paper])
     rows = [
         [
             r.method,
-            f"{r.lr:g}" + (" **(chosen)**" if winners.get(r.method) == r.lr else ""),
+            f"{r.lr:g}" + (_won(r.lr in ends) if winners.get(r.method) == r.lr else ""),
             _number(r.cost),
             r.n if over_sites else r.seeds,
         ]
@@ -214,6 +214,11 @@ def _tuning_table(file: Path) -> str:
     if over_sites:
         header[2:] = [f"{what}, against the best of all rates", "tuning seeds and sites"]
     return f"For `{paper}/{name}`:\n\n{_table(header, rows)}"
+
+
+def _won(at_the_end: bool) -> str:
+    """How a winner is marked: one at the grid's end may have a better rate beyond it, and a reader should see that."""
+    return " **(chosen, at the end of the grid)**" if at_the_end else " **(chosen)**"
 
 
 def _dead_table(points: pd.DataFrame, winner: dict) -> str:
