@@ -169,6 +169,10 @@ def test_the_tuning_table_marks_one_winner_per_kind(home):
     assert [row[0] for row in table] == ["gated"] * 3 + ["relu"] * 3
     assert [row[1] for row in table if "chosen" in row[1]] == ["0.04 **(chosen, at the end of the grid)**"] * 2
     assert [row[2] for row in table[:3]] == ["2.00", "1.00", "0.50"]
+    grid = pd.read_csv(home / "data" / "results" / "cpu" / "gated" / "tuning_fig05_pareto.csv")
+    grid.loc[(grid.method == "relu") & (grid.lr == 1e-3), "loss_recovered"] -= 0.5  # meets no other rate's curve
+    grid.to_csv(home / "data" / "results" / "cpu" / "gated" / "tuning_fig05_pareto.csv", index=False)
+    assert [row[2] for row in rows(pages.tuning_tables())[5:6]] == ["the curves do not meet"]
     file = home / "data" / "results" / "cpu" / "gated" / "tuning_fig05_pareto.json"
     file.write_text(file.read_text().replace("0.04", "0.01", 1))
     marked = [row[1] for row in rows(pages.tuning_tables())[2:] if "chosen" in row[1]]

@@ -4,6 +4,7 @@ Prose pages include them, so that no number in prose is typed. What has not been
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from html import escape
@@ -200,7 +201,7 @@ def _tuning_table(file: Path) -> str:
         [
             r.method,
             f"{r.lr:g}" + (_won(r.lr in ends) if winners.get(r.method) == r.lr else ""),
-            _number(r.cost),
+            _number(r.cost) if math.isfinite(r.cost) else "the curves do not meet",
             r.n if over_sites else r.seeds,
         ]
         for r in scored.itertuples()
