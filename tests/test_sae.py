@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from saebook.errors import UserError
-from saebook.sae import ARCHITECTURES, Gated, Member, TopK, build
+from saebook.sae import ARCHITECTURES, Gated, Member, TopK, build, topk
 from saebook.sae.base import geometric_median
 
 D, M, B = 12, 40, 64
@@ -57,6 +57,20 @@ def test_fast_gradients_are_autograds(kind, dead):
     for name, value in plain.terms.items():
         assert torch.allclose(fast.terms[name], value, rtol=1e-12), name
     assert torch.equal(fast.fired, plain.fired) and torch.allclose(fast.l0, plain.l0)
+
+
+@pytest.mark.parametrize("dead", [None, DEAD, FEW])
+def test_topks_entries_and_its_grid_are_one_function(monkeypatch, dead):
+    found = []
+    for least in (0, 10**6):  # every latent by itself; everything by matrix products
+        monkeypatch.setattr(topk, "_SPARSE", least)
+        made = stack("topk")
+        losses = made.step_gradients(data(), dead)
+        found.append((losses, gradients(made)))
+    (one, sparse), (other, dense) = found
+    assert all(torch.allclose(sparse[name], dense[name], rtol=1e-9, atol=1e-12) for name in dense)
+    assert torch.allclose(one.total, other.total, rtol=1e-12) and torch.equal(one.fired, other.fired)
+    assert torch.equal(one.l0, other.l0)
 
 
 @pytest.mark.parametrize("kind", SMOOTH)
@@ -328,10 +342,12 @@ def test_the_saelens_layout_round_trips(kind):
         ARCHITECTURES[kind].from_saelens(cfg | {"architecture": "other"}, tensors)
 
 
-def test_geometric_median_minimises_summed_distance_and_ignores_an_outlier():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_geometric_median_minimises_summed_distance_and_ignores_an_outlier(dtype):
     x = data()
     x[0] = 1e6
-    median = geometric_median(x)
+    median = geometric_median(x.to(dtype)).double()
+    assert torch.allclose(median, geometric_median(x), atol=1e-4)
     best = (x - median).norm(dim=1).sum()
     for i in range(D):
         moved = median.clone()

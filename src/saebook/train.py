@@ -16,7 +16,7 @@ from saebook import objectives
 from saebook.errors import UserError
 from saebook.objectives import Objective, Reference
 from saebook.progress import bar
-from saebook.sae.base import Losses, Stack
+from saebook.sae.base import Losses, Stack, geometric_median
 from saebook.store import Checkpoint
 from saebook.streams import RowStream, Stream
 
@@ -177,8 +177,7 @@ def train(
     total, start = steps.pop(), 0
     state = checkpoint.load() if checkpoint else None
     if state is None:
-        for job in jobs:
-            job.stack.init_bias(job.stack.prepare(stream.sample(32_768))[0])
+        _init_biases(jobs, stream.sample(32_768))
     else:
         start = state["step"]
         for job, kept in zip(jobs, state["jobs"], strict=True):
@@ -197,6 +196,16 @@ def train(
             if checkpoint and step + 1 < total and time.monotonic() - saved > save_every:
                 checkpoint.save({"step": step + 1, "jobs": [job.state() for job in jobs]})
                 saved = time.monotonic()
+
+
+def _init_biases(jobs: list[Job], sample: Tensor) -> None:
+    """Start every stack at the geometric median of the activations as it takes them, sought once for all that take the same."""
+    starts: dict[bool, tuple[Tensor, Tensor]] = {}
+    for job in jobs:
+        if job.stack.per_token not in starts:
+            x = job.stack.prepare(sample)[0]
+            starts[job.stack.per_token] = x, geometric_median(x)
+        job.stack.init_bias(*starts[job.stack.per_token])
 
 
 def _summary(jobs: list[Job]) -> str:

@@ -156,9 +156,9 @@ class Stack(nn.Module):
         self.W_dec.div_(torch.linalg.vector_norm(self.W_dec, dim=-1, keepdim=True))
 
     @torch.no_grad()
-    def init_bias(self, x: Tensor) -> None:
-        """`b_dec` = the geometric median of `x` [n, D] (Top-k paper, appendix A.1; Bricken et al. 2023)."""
-        self.b_dec.copy_(geometric_median(x).expand_as(self.b_dec))
+    def init_bias(self, x: Tensor, median: Tensor | None = None) -> None:
+        """`b_dec` = the geometric median of `x` [n, D], given where it is known (Top-k paper, appendix A.1)."""
+        self.b_dec.copy_((geometric_median(x) if median is None else median).expand_as(self.b_dec))
 
     @torch.no_grad()
     def resample(self, member: int, latents: Tensor, inputs: Tensor) -> None:
@@ -231,12 +231,14 @@ class Stack(nn.Module):
 @torch.no_grad()
 def geometric_median(x: Tensor, steps: int = 100, tolerance: float = 1e-6) -> Tensor:
     """The point [D] with the least summed distance to the rows of `x` [n, D] (Weiszfeld's iteration)."""
-    median = x.mean(0)
+    # A distance by |x|^2 - 2 x.m + |m|^2 reads x and copies nothing, but rounds badly far from zero: begin in the middle.
+    middle = x[:4096].median(0).values
+    x = x - middle
+    squares, median = x.square().sum(1), torch.zeros_like(middle)
     for _ in range(steps):
-        weights = 1.0 / (x - median).norm(dim=1).clamp_min(1e-8)
-        moved = (weights[:, None] * x).sum(0) / weights.sum()
-        done = torch.linalg.vector_norm(moved - median) <= tolerance * torch.linalg.vector_norm(moved).clamp_min(1e-12)
-        median = moved
-        if done:
+        weights = (squares - 2 * (x @ median) + median @ median).clamp_min(1e-12).rsqrt()
+        moved = (weights @ x) / weights.sum()
+        step, median = torch.linalg.vector_norm(moved - median), moved
+        if step <= tolerance * torch.linalg.vector_norm(middle + median).clamp_min(1e-12):
             break
-    return median
+    return middle + median

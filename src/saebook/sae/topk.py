@@ -1,12 +1,14 @@
 """TopK SAEs with the auxiliary loss for dead latents (Top-k paper, section 2.3 and appendices A and B).
 
-A step touches only what is active: one dense product (the encoder), then the decoder's and both weight gradients over
-the K active rows of each token. The sums by latent are embedding bags over entries sorted by latent: no atomics, so the
-same input gives the same bits. The auxiliary loss reads the columns of the dead latents and nothing else.
+A step of a wide SAE touches only what is active: one dense product (the encoder), then the decoder's and both weight
+gradients over the K active rows of each token. The sums by latent are embedding bags over entries sorted by latent: no
+atomics, so the same input gives the same bits. A narrow SAE, whose matrix products cost less than that, takes those.
+The auxiliary loss reads the columns of the dead latents and nothing else.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -17,6 +19,7 @@ from saebook.errors import UserError
 from saebook.sae.base import Losses, Member, Stack
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
+_SPARSE = 32  # latents per active one above which entries cost less than matrix products (2 threads of an EPYC, D 128)
 _GATHERED = 8192  # decoder rows gathered at one time: some megabytes, which stay in a processor's cache
 
 
@@ -48,8 +51,8 @@ class TopK(Stack):
         return super().options() | {"k_aux": self.k_aux, "aux_weight": self.aux_weight}
 
     @torch.no_grad()
-    def init_bias(self, x: Tensor) -> None:
-        super().init_bias(x)
+    def init_bias(self, x: Tensor, median: Tensor | None = None) -> None:
+        super().init_bias(x, median)
         self.variance.copy_((x - x.mean(0)).square().sum(1).mean())
 
     def fold_scale(self, s: float) -> None:
@@ -91,64 +94,30 @@ class TopK(Stack):
         return Losses(sum(terms.values()), terms, active.sum(-1).to(x.dtype).mean(-1), active.any(1))
 
     def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None):
-        batch, k = len(x), int(self.members[i].sparsity)
-        W_enc, W_dec = self.W_enc[i], self.W_dec[i]
+        batch, W_enc = len(x), self.W_enc[i]
         xc = torch.sub(x, self.b_dec[i], out=self._space("xc", x.shape, x))
         pre = torch.addmm(self.b_enc[i], xc, W_enc, out=self._space("pre", (batch, self.d_sae), x))
-        values, latents = pre.topk(k, sorted=False)
-        values = values.relu_()
-        error = _bag(latents, W_dec, values).sub_(xc)
+        revived = pre[:, dead] if self.aux_weight and dead is not None and len(dead) else None
+        active = _strongest(pre, int(self.members[i].sparsity))
+        error = active.decode(self.W_dec[i]).sub_(xc)
         terms = {"reconstruction": error.square().sum() / (batch * self.variance)}
         g = error * (2.0 / (batch * self.variance))
-        counts = self._weight_gradients(i, xc, g, latents, values)
+        found, counts = active.gradients(self.W_dec[i], xc, g)
+        for name, gradient in found.items():
+            getattr(self, name).grad[i] = gradient
         terms["auxiliary"] = torch.zeros_like(terms["reconstruction"])
-        if self.aux_weight and dead is not None and len(dead):
-            terms["auxiliary"] = self._auxiliary(i, xc, error, pre[:, dead], dead)
+        if revived is not None:
+            terms["auxiliary"] = self._auxiliary(i, xc, error, revived, dead)
         self.b_dec.grad[i] = g.sum(0) - W_enc @ self.b_enc.grad[i]
         return terms, counts.sum().to(x.dtype) / batch, counts > 0
 
-    def _weight_gradients(
-        self, i: int, xc: Tensor, g: Tensor, latents: Tensor, values: Tensor, add: bool = False
-    ) -> Tensor:
-        """Write (or add) gradients of W_enc, b_enc and W_dec from active entries alone; return how often each latent [M] fired.
-
-        `latents` and `values` [B, K] are what was decoded, `g` [B, D] the gradient of the reconstruction.
-        """
-        batch, k = latents.shape
-        W_dec, d_values = self.W_dec[i], torch.empty_like(values)
-        for first in range(0, batch, max(1, _GATHERED // k)):
-            part = slice(first, first + max(1, _GATHERED // k))
-            rows = self._space("rows", (latents[part].numel(), self.d_in), g)
-            torch.index_select(W_dec, 0, latents[part].flatten(), out=rows)
-            torch.bmm(rows.view(-1, k, self.d_in), g[part, :, None], out=d_values[part, :, None])
-        active = values > 0
-        d_values.mul_(active)
-
-        latents, order = latents.flatten().sort(stable=True)
-        tokens = order.div(k, rounding_mode="floor")
-        ends = torch.bincount(latents, minlength=self.d_sae).cumsum(0)
-        starts = F.pad(ends, (1, 0))[:-1]
-        # A column of ones makes the bias' gradient the same sum.
-        summed = _bag(tokens, F.pad(xc, (0, 1), value=1.0), d_values.flatten()[order], starts)
-        found = {
-            "W_dec": _bag(tokens, g, values.flatten()[order], starts),
-            "W_enc": summed[:, :-1].T,
-            "b_enc": summed[:, -1],
-        }
-        for name, gradient in found.items():
-            kept = getattr(self, name).grad[i]
-            kept.add_(gradient) if add else kept.copy_(gradient)
-        # How often a latent fired is a difference of running counts: no scatter, no waiting for a device.
-        running = F.pad(active.flatten()[order].cumsum(0), (1, 0))
-        return running[ends] - running[starts]
-
     def _auxiliary(self, i: int, xc: Tensor, error: Tensor, pre: Tensor, dead: Tensor) -> Tensor:
         """Add AuxK's gradients of the `dead` latents [n], whose pre-activations are `pre` [B, n]; return its value."""
-        values, picked = pre.topk(min(self.k_aux, len(dead)), sorted=False)
-        values, latents = values.relu_(), dead[picked]
-        missed = _bag(latents, self.W_dec[i], values).add_(error)  # its target is x - xhat, the negative of `error`
+        W_dec, active = self.W_dec[i, dead], _strongest(pre, min(self.k_aux, len(dead)))
+        missed = active.decode(W_dec).add_(error)  # its target is x - xhat, the negative of `error`
         weight = self.aux_weight / (error - error.mean(0)).square().sum().clamp_min(_TINY)
-        self._weight_gradients(i, xc, missed * (2.0 * weight), latents, values, add=True)
+        for name, gradient in active.gradients(W_dec, xc, missed * (2.0 * weight))[0].items():
+            getattr(self, name).grad[i].index_add_(1 if name == "W_enc" else 0, dead, gradient)
         return weight * missed.square().sum()
 
     def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
@@ -167,6 +136,70 @@ def _keep(pre: Tensor, k: int) -> Tensor:
     """Dense latents [B, M]: the k largest of each row of `pre`, negative ones at zero."""
     values, latents = pre.topk(k)
     return torch.zeros_like(pre).scatter(1, latents, values.relu())
+
+
+def _strongest(pre: Tensor, k: int) -> "_Entries | _Grid":
+    """The k largest of each row of `pre` [B, M], which is used up, in the form that costs the least to go on with."""
+    values, latents = pre.topk(k, sorted=False)
+    if pre.shape[1] <= _SPARSE * k:
+        return _Grid(pre.zero_().scatter_(1, latents, values.relu_()))
+    return _Entries(latents, values.relu_())
+
+
+@dataclass
+class _Grid:
+    """Active latents as `f` [B, M], most of it zero: few latents pass through matrix products sooner than one by one."""
+
+    f: Tensor
+
+    def decode(self, W_dec: Tensor) -> Tensor:
+        return self.f @ W_dec
+
+    def gradients(self, W_dec: Tensor, xc: Tensor, g: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """As `_Entries.gradients`."""
+        active = self.f > 0
+        d_pre = (g @ W_dec.T).mul_(active)
+        return {"W_dec": self.f.T @ g, "W_enc": xc.T @ d_pre, "b_enc": d_pre.sum(0)}, active.sum(0)
+
+
+@dataclass
+class _Entries:
+    """Active latents one by one: their numbers and values, both [B, K]."""
+
+    latents: Tensor
+    values: Tensor
+
+    def decode(self, W_dec: Tensor) -> Tensor:
+        return _bag(self.latents, W_dec, self.values)
+
+    def gradients(self, W_dec: Tensor, xc: Tensor, g: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Gradients of W_dec [M, D], W_enc [D, M] and b_enc [M], and how often each latent fired [M].
+
+        `g` [B, D] is the gradient of the reconstruction, `xc` [B, D] what the encoder saw.
+        """
+        (_, k), (d_sae, d_in) = self.latents.shape, W_dec.shape
+        d_values, step = torch.empty_like(self.values), max(1, _GATHERED // k)
+        for first in range(0, len(g), step):
+            part = slice(first, first + step)
+            rows = W_dec.index_select(0, self.latents[part].flatten()).view(-1, k, d_in)
+            torch.bmm(rows, g[part, :, None], out=d_values[part, :, None])
+        active = self.values > 0
+        d_values.mul_(active)
+
+        latents, order = self.latents.flatten().sort(stable=True)
+        tokens = order.div(k, rounding_mode="floor")
+        ends = torch.bincount(latents, minlength=d_sae).cumsum(0)
+        starts = F.pad(ends, (1, 0))[:-1]
+        # A column of ones makes the bias' gradient the same sum.
+        summed = _bag(tokens, F.pad(xc, (0, 1), value=1.0), d_values.flatten()[order], starts)
+        found = {
+            "W_dec": _bag(tokens, g, self.values.flatten()[order], starts),
+            "W_enc": summed[:, :-1].T,
+            "b_enc": summed[:, -1],
+        }
+        # How often a latent fired is a difference of running counts: no scatter, no waiting for a device.
+        running = F.pad(active.flatten()[order].cumsum(0), (1, 0))
+        return found, running[ends] - running[starts]
 
 
 def _bag(rows: Tensor, table: Tensor, weights: Tensor, starts: Tensor | None = None) -> Tensor:
