@@ -11,7 +11,14 @@ def grid(factors):
     """SAEs of two kinds whose L0 at equal quality is `factors[method][rate]` times a common curve."""
     quality = np.linspace(0.5, 0.95, 5)
     rows = [
-        {"method": method, "lr": rate, "seed": seed, "l0": factor * np.exp(4 * q), "loss_recovered": q}
+        {
+            "method": method,
+            "lr": rate,
+            "seed": seed,
+            "sparsity": 1 - q,
+            "l0": factor * np.exp(4 * q),
+            "loss_recovered": q,
+        }
         for method, by_rate in factors.items()
         for rate, factor in by_rate.items()
         for seed in (101, 102)
@@ -31,6 +38,21 @@ def test_a_rate_that_reaches_no_common_quality_is_not_chosen():
     table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0, 1e-2: 0.1}})
     table.loc[table.lr == 1e-2, "loss_recovered"] -= 0.9
     assert tuning.chosen(tuning.scores(table)) == {"gated": 3e-3}
+
+
+@pytest.mark.parametrize("by_k", [False, True])
+def test_a_rate_at_which_an_sae_collapses_is_not_chosen(by_k):
+    table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0, 1e-2: 0.5}})
+    loosest = (table.lr == 1e-2) & (table.seed == 102) & (table.loss_recovered == table.loss_recovered.max())
+    if by_k:
+        table["sparsity"] = table.l0
+    assert tuning.chosen(tuning.scores(table)) == {"gated": 1e-2}
+    table.loc[loosest, ["l0", "loss_recovered"]] = 4.0, 0.45  # few features, a bad loss: the curve hides it
+    scored = tuning.scores(table)
+    assert scored[scored.lr == 1e-2].cost.item() < 1 and scored.broken.tolist() == [0, 0, 1]
+    assert tuning.chosen(scored) == {"gated": 3e-3}
+    everywhere = table[table.lr == 1e-2]
+    assert tuning.chosen(tuning.scores(pd.concat([everywhere, everywhere.assign(lr=2e-2)]))) == {"gated": 1e-2}
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
