@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 
-from saebook import figures
+from saebook import figures, figures_encoders, figures_gated
 from saebook.stats import t_interval
 
 SPARSITIES = (0.5, 2.0)
@@ -51,7 +51,7 @@ def lines(axes, colour: str) -> list[list[tuple[float, float]]]:
 
 def test_the_left_panel_has_a_dot_per_sae_and_a_line_through_the_means(paper):
     table = sweep(seeds=3)
-    left, _ = figures.ours_beside_paper(table, paper).axes
+    left, _ = figures_gated.ours_beside_paper(table, paper).axes
     dots = np.concatenate([np.asarray(c.get_offsets()) for c in left.collections if len(c.get_offsets()) == 6])
     assert np.allclose(sorted(dots.tolist()), sorted(table[["l0", "loss_recovered"]].to_numpy().tolist()))
     assert left.get_xscale() == "log"
@@ -63,7 +63,7 @@ def test_the_left_panel_has_a_dot_per_sae_and_a_line_through_the_means(paper):
 
 def test_the_left_panel_shows_the_t_interval_over_seeds_both_ways(paper):
     table = sweep(seeds=3)
-    left, _ = figures.ours_beside_paper(table, paper).axes
+    left, _ = figures_gated.ours_beside_paper(table, paper).axes
     bars = [
         segment
         for bar in left.containers
@@ -78,19 +78,19 @@ def test_the_left_panel_shows_the_t_interval_over_seeds_both_ways(paper):
 
 
 def test_one_seed_makes_a_figure_without_intervals(paper):
-    left, _ = figures.ours_beside_paper(sweep(seeds=1), paper).axes
+    left, _ = figures_gated.ours_beside_paper(sweep(seeds=1), paper).axes
     assert not left.containers
     assert len(lines(left, figures.PALETTE["gated"])) == 1
 
 
 def test_the_right_panel_shows_the_fronts_of_the_site_as_shares(paper):
-    _, right = figures.ours_beside_paper(sweep(seeds=1), paper, site="Resid").axes
+    _, right = figures_gated.ours_beside_paper(sweep(seeds=1), paper, site="Resid").axes
     assert lines(right, figures.PALETTE["gated"]) == [[(10.0, 0.97), (50.0, 0.99)]]
     assert lines(right, figures.PALETTE["baseline"]) == [[(20.0, 0.96), (90.0, 0.985)]]
 
 
 def test_a_legend_names_the_two_kinds(paper):
-    figure = figures.ours_beside_paper(sweep(seeds=2), paper)
+    figure = figures_gated.ours_beside_paper(sweep(seeds=2), paper)
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
     assert legends
     for legend in legends:
@@ -100,7 +100,7 @@ def test_a_legend_names_the_two_kinds(paper):
 def test_the_figure_is_closed_and_drawn_the_same_way_twice(paper):
     before, pictures = plt.get_fignums(), []
     for _ in range(2):
-        figure, file = figures.ours_beside_paper(sweep(seeds=3), paper), io.BytesIO()
+        figure, file = figures_gated.ours_beside_paper(sweep(seeds=3), paper), io.BytesIO()
         figure.savefig(file, format="png", dpi=40, metadata={"Software": None})
         pictures.append(file.getvalue())
     assert pictures[0] == pictures[1]
@@ -164,7 +164,7 @@ def test_a_latents_dots_lie_on_the_line_of_its_threshold():
         pd.DataFrame({"latent": latent, "theta": theta, "z": z, "activation": np.where(z > max(theta, 0), z, 0.0)})
         for latent, theta in ((3, -0.5), (7, 1.5))
     ]
-    figure = figures.jumprelu_shapes(pd.concat(parts))
+    figure = figures_encoders.jumprelu_shapes(pd.concat(parts))
     for ax, theta in zip(figure.axes, (-0.5, 1.5), strict=True):
         marked, shape = (points(line) for line in ax.lines[:2])
         assert marked[0][0] == theta and shape[1:3] == [(max(theta, 0.0), 0.0), (max(theta, 0.0), max(theta, 0.0))]
@@ -193,7 +193,7 @@ def optimised(seeds: int) -> pd.DataFrame:
 def test_dictionaries_have_a_panel_for_each_target(seeds):
     found = optimised(seeds)
     control = found[found.sparsity == 0.5].assign(loss_recovered=0.25)
-    figure = figures.dictionaries(found, control)
+    figure = figures_encoders.dictionaries(found, control)
     assert [ax.get_title() for ax in figure.axes] == ["optimised to L0 3", "optimised to L0 10"]
     for ax, target in zip(figure.axes, (3, 10), strict=True):
         mine = found[(found.method == "gated") & (found.target == target)]
@@ -210,7 +210,7 @@ def test_encoder_and_optimum_are_told_apart_by_the_line(seeds):
     gaps = pd.DataFrame(
         [{"method": m, "seed": s, "log_gap": g} for m, g in (("gated", 0.5), ("relu", 1.0)) for s in range(seeds)]
     )
-    left, right = figures.encoder_and_optimum(found, gaps).axes
+    left, right = figures_encoders.encoder_and_optimum(found, gaps).axes
     mine = [line for line in left.lines if line.get_color() == figures.PALETTE["relu"]]
     assert [line.get_linestyle() for line in mine] == ["-", "--"]
     assert np.allclose(mine[0].get_xdata(), np.sort(30 / np.array(SPARSITIES)[::-1] + (seeds - 1) / 2))

@@ -1,4 +1,4 @@
-"""Figures of the Gated chapters that look at many sites, at published statistics, or at what one site is worth."""
+"""Figures of the Gated chapters: ours beside the paper's, many sites at once, published statistics."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from saebook.figures import LABELS, PALETTE, QUANTITIES, style, sweep_curve
+from saebook.figures import LABELS, PALETTE, QUANTITIES, finished, style, sweep_curve
+from saebook.stats import pareto_front
 
 # A kind of site by colour and by marker: told apart without either.
 SITES = {
@@ -15,6 +16,56 @@ SITES = {
     "mlp_post": ("MLP neurons", "#E69F00", "D"),
 }  # fmt: skip
 _PAPER_SITES = {"Resid": "resid_post", "MLP": "mlp_out", "Attn": "attn_z"}
+
+
+def ours_beside_paper(table: pd.DataFrame, paper: pd.DataFrame, site: str = "Resid") -> Figure:
+    """Loss recovered against L0: our sweep on the left, the published rows of `site` on the right.
+
+    `paper` has columns model, sae_type, site, layer, L0, pct_CE_recovered (per cent). Rows with an impossible L0 are left
+    out. The right panel shows one Pareto front for each model, layer and kind, and says how many of their points lie
+    below its axis: a few very low ones would press all others into one line.
+    """
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for method in sorted(table.method.unique()):
+        sweep_curve(left, table, method)
+    left.set(xscale="log", xlabel="L0 (active features per token)", ylabel="loss recovered", title="this book")
+    rows, drawn = paper[(paper.site == site) & (paper.L0 > 0)], []
+    for (_, _, kind), group in rows.groupby(["model", "layer", "sae_type"]):
+        front = group[pareto_front(group.L0, group.pct_CE_recovered)].sort_values("L0")
+        drawn += (front.pct_CE_recovered / 100).to_list()
+        right.plot(front.L0, front.pct_CE_recovered / 100, marker=".", linewidth=0.9, color=PALETTE[kind], alpha=0.75)
+    bottom = float(np.floor(np.quantile(drawn, 0.1) * 20) / 20) if drawn else 0.0
+    below = sum(share < bottom for share in drawn)
+    right.set(
+        xscale="log", xlabel="L0 (active features per token)", ylim=(bottom, 1.005), title=f"paper, {site}",
+        ylabel="loss recovered" + (f" ({below} points lie below)" if below else ""),
+    )  # fmt: skip
+    return finished(figure, left)
+
+
+def bias_beside_paper(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
+    """Relative reconstruction bias against L0: our sweep on the left, every published row on the right, one as a line.
+
+    Published rows with an impossible L0 are left out; the panel says how many of the rest lie outside its axis.
+    """
+    style()
+    name, column, _ = QUANTITIES["relative_reconstruction_bias"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for method in sorted(table.method.unique()):
+        sweep_curve(left, table, method, "relative_reconstruction_bias")
+    rows = paper[paper.L0 > 0]
+    low, high = 0.5, 1.25
+    outside = int((~rows[column].between(low, high)).sum())
+    for kind, group in rows.groupby("sae_type"):
+        right.scatter(group.L0, group[column], s=14, color=PALETTE[kind], alpha=0.6, linewidths=0)
+    for ax, title in ((left, "this book"), (right, "paper, all models and sites")):
+        ax.axhline(1.0, color="0.3", linewidth=1, linestyle=":")
+        ax.set(xscale="log", xlabel="L0 (active features per token)", ylabel=name, title=title)
+    if outside:
+        right.set_title(f"paper, all models and sites ({outside} rows lie outside)")
+    right.set(ylim=(low, high))
+    return finished(figure, left)
 
 
 def alive_beside_paper(printed: pd.DataFrame, paper: pd.DataFrame) -> Figure:
@@ -41,7 +92,7 @@ def alive_beside_paper(printed: pd.DataFrame, paper: pd.DataFrame) -> Figure:
         ax.set(xscale="log", xlabel="L0 (active features per token)", title=title, ylim=(-3, 103))
         _plain(ax.xaxis)
     axes[0].set_ylabel("latents alive (%)")
-    return _finished(figure, axes[0], 2)
+    return finished(figure, axes[0], 2)
 
 
 def ablation_costs(ours: pd.DataFrame, paper: pd.DataFrame, tiny: float) -> Figure:
@@ -67,7 +118,7 @@ def ablation_costs(ours: pd.DataFrame, paper: pd.DataFrame, tiny: float) -> Figu
         ax.set(yscale="log", xlabel="layer", title=title, xticks=sorted(table.layer.unique()), ylim=(floor, top))
     axes[0].set_ylabel("nats per token lost by zero ablation")
     _plain(axes[0].yaxis)
-    return _finished(figure, axes[0], 4)
+    return finished(figure, axes[0], 4)
 
 
 def published_ratings(found: pd.DataFrame) -> Figure:
@@ -108,7 +159,7 @@ def sites_grid(table: pd.DataFrame, quantity: str = "loss_recovered") -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("L0 (per token)", fontsize=9)
     figure.supylabel(QUANTITIES[quantity][0], fontsize=10)
-    return _finished(figure, axes[0, 0], 2)
+    return finished(figure, axes[0, 0], 2)
 
 
 def sites_summary(
@@ -147,7 +198,7 @@ def sites_summary(
     right.set(xlabel="relative reconstruction bias")
     _plain(left.xaxis, (0.05, 0.1, 0.2, 0.5, 1, 2))
     left.set_ylim(-0.6, len(ratios) - 0.4)
-    return _finished(figure, right, 2)
+    return finished(figure, right, 2)
 
 
 def _intervals(ax, found: pd.DataFrame, places: np.ndarray, colour: str, label: str) -> None:
@@ -170,9 +221,3 @@ def _plain(axis, at: tuple[float, ...] | None = None) -> None:
     if at:
         axis.set_major_locator(FixedLocator(at))
         axis.set_minor_locator(NullLocator())
-
-
-def _finished(figure: Figure, panel, columns: int) -> Figure:
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
-    plt.close(figure)
-    return figure
