@@ -1,6 +1,7 @@
 """The methods of the chapters read planted truths, and miss when they are bent."""
 
 import copy
+import math
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from saebook.analysis import (
     activations,
     dead,
     endtoend,
+    pareto,
     planted,
     pruned,
     regated,
@@ -31,6 +33,17 @@ from saebook.sweep import Data
 @pytest.fixture(scope="module")
 def budget():
     return tiers.resolve("ruler.planted", "smoke")
+
+
+def test_seeds_lie_as_far_apart_as_the_farthest_two():
+    found = pareto.spread([1.1, 1 / 1.2, math.nan, 1.0])
+    assert (found.pairs, found.most) == (3, pytest.approx(1.2)) and found.typical == pytest.approx(
+        (1.1 * 1.2) ** (1 / 3)
+    )
+    # The mean in one direction is one round any ring; factors are not.
+    ring = [a / b for a, b in ((1.0, 2.0), (2.0, 3.0), (3.0, 1.0))]
+    assert pareto.log_interval(ring).mean == pytest.approx(1.0) and pareto.spread(ring).typical > 1.5
+    assert "at most 3.000 (3 pairs" in str(pareto.spread(ring)) and "compared" in str(pareto.spread([math.nan]))
 
 
 def test_the_ruler_reads_what_was_planted(budget):

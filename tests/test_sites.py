@@ -67,7 +67,11 @@ def test_the_bias_is_judged_where_it_reaches_farthest():
 def test_overlap_and_controls():
     table = grid(FACTORS)
     assert everywhere.overlap(table)[["from", "to"]].to_numpy() == pytest.approx(np.tile([0.8, 0.95], (4, 1)))
-    assert everywhere.controls(table)["mean"].to_list() == pytest.approx([1.0] * 4)  # a ring cancels
+    # Chance of a given size is found at that size, and a site where it is larger stands out.
+    quiet, loud = grid(FACTORS, noise=0.0), grid({("mlp_out", 3): 0.5}, noise=0.3)
+    controls = everywhere.controls(pd.concat([quiet, loud]))
+    assert controls.typical.to_list()[:4] == pytest.approx([1.0] * 4) and controls.pairs.to_list() == [3] * 5
+    assert 1.1 < controls.typical.iloc[4] <= controls.most.iloc[4] < 3
     beside = everywhere.beside_paper(
         everywhere.l0_ratios(table), pd.DataFrame({"site": ["Resid", "Resid", "Attn"], "ratio": [0.3, 0.5, 0.2]})
     )

@@ -2,7 +2,7 @@
 
 The Gated paper sweeps the rate at one site and keeps it. A rate that suits the residual stream was seen to break the
 baseline on attention outputs, so here each kind of SAE gets the one rate that needs the fewest features over all kinds of
-site together, measured against the best that any rate of the grid reaches there. The layer is fixed; sparsities, widths and
+site together, measured against the best that any rate of the grid reaches there, of those at which no SAE breaks. The layer is fixed; sparsities, widths and
 tokens are the tier's own.
 """
 
@@ -17,7 +17,7 @@ from saebook.analysis import everywhere
 from saebook.analysis.pareto import ratio
 from saebook.subject import Subject
 from saebook.sweep import across
-from saebook.tuning import SEEDS
+from saebook.tuning import SEEDS, broken, chosen
 
 NOTEBOOK = "gated.fig12_sites"
 RATES = (3e-3, 1e-2, 2e-2, 4e-2)
@@ -49,17 +49,14 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (method, rate), group in table.groupby(["method", "lr"]):
-        logs = []
+        logs, lost = [], 0
         for (site, layer, seed), mine in group.groupby([*everywhere.AT, "seed"]):
             same = (table.method == method) & (table.site == site) & (table.layer == layer) & (table.seed == seed)
             logs.append(math.log(ratio(mine, table[same])))
-        rows.append({"method": method, "lr": rate, "cost": float(np.exp(np.mean(logs))), "n": len(logs)})
+            lost += broken(mine)
+        cost = float(np.exp(np.mean(logs)))
+        rows.append({"method": method, "lr": rate, "cost": cost, "n": len(logs), "broken": lost})
     return pd.DataFrame(rows)
-
-
-def chosen(scored: pd.DataFrame) -> dict[str, float]:
-    """The winning rate of each method."""
-    return {method: float(g.loc[g.cost.idxmin(), "lr"]) for method, g in scored.groupby("method")}
 
 
 def picked(table: pd.DataFrame, winners: dict[str, float]) -> pd.DataFrame:

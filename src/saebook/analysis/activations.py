@@ -1,5 +1,6 @@
 """Activation functions compared at equal L0 and across widths (Top-k paper, Figures 2 and 5)."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -29,10 +30,9 @@ def ratios(
 
 
 def between_seeds(table: pd.DataFrame, method: str, column: str = NMSE, at: str = "l0") -> list[float]:
-    """The control: the same ratio between SAEs of one kind and different seeds, each seed against the next in a ring."""
+    """The control: the same ratio between SAEs of one kind, for every pair of seeds."""
     groups = [group for _, group in table[table.method == method].groupby("seed")]
-    pairs = list(zip(groups, groups[1:] + groups[:1], strict=True))
-    return [matched_ratio(one, other, column, at) for one, other in (pairs if len(groups) > 2 else pairs[:1])]
+    return [matched_ratio(one, other, column, at) for one, other in itertools.combinations(groups, 2)]
 
 
 def at_fixed_l0(table: pd.DataFrame, l0: float, column: str = NMSE) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Local and end-to-end SAEs compared: at equal L0, at equal loss, layer by layer, and by their directions (e2e paper, section 3)."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -134,12 +135,10 @@ def error_ratios(errors: pd.DataFrame, site: Site, one: str, other: str, column:
 
 
 def error_ratios_between_seeds(errors: pd.DataFrame, site: Site, method: str) -> list[float]:
-    """The control: the same ratio between SAEs of one kind, each seed against the next in a ring."""
+    """The control: the same ratio between SAEs of one kind, for every pair of seeds."""
     mine = errors[(errors.method == method) & (errors.position != site.hook_name)]
-    logs = np.log(mine.pivot(index="seed", columns="position", values="mse"))
-    following = np.roll(logs.to_numpy(), -1, axis=0)
-    found = np.exp((logs.to_numpy() - following).mean(axis=1)).tolist()
-    return found if len(found) > 2 else found[:1]
+    logs = np.log(mine.pivot(index="seed", columns="position", values="mse")).to_numpy()
+    return [float(np.exp((one - other).mean())) for one, other in itertools.combinations(logs, 2)]
 
 
 @torch.no_grad()

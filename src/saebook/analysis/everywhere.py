@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,12 @@ def l0_ratios(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def controls(table: pd.DataFrame, method: str = "relu") -> pd.DataFrame:
-    """The control at each site: one kind against itself, each seed against the next."""
-    return per_site(table, lambda group: pareto.log_interval(pareto.ratio_between_seeds(group, method)))
+    """The control at each site: how far apart seeds of one kind lie, as columns typical, most and pairs (`pareto.Spread`)."""
+    found = {
+        place: pareto.spread(pareto.ratio_between_seeds(group, method))
+        for place, group in table.groupby(AT, sort=False)
+    }
+    return pd.DataFrame([dict(zip(AT, place, strict=True)) | asdict(spread) for place, spread in found.items()])
 
 
 def biases(table: pd.DataFrame, method: str) -> pd.DataFrame:

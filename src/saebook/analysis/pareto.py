@@ -7,6 +7,7 @@ Pareto fronts at matched loss recovered, as the geometric mean of ratios over th
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,15 +21,9 @@ def ratio_per_seed(table: pd.DataFrame, method: str, baseline: str) -> list[floa
 
 
 def ratio_between_seeds(table: pd.DataFrame, method: str) -> list[float]:
-    """The control: the same ratio between SAEs of one kind and different seeds, each seed against the next in a ring.
-
-    A ring uses every seed once above and once below the line, so a seed that is better by luck cancels itself.
-    """
+    """The control: the same ratio between SAEs of one kind, for every pair of seeds."""
     groups = [group for _, group in table[table.method == method].groupby("seed")]
-    if len(groups) < 2:
-        return []
-    pairs = zip(groups, itertools.islice(itertools.cycle(groups), 1, None), strict=False)
-    return [ratio(one, other) for one, other in itertools.islice(pairs, len(groups) if len(groups) > 2 else 1)]
+    return [ratio(one, other) for one, other in itertools.combinations(groups, 2)]
 
 
 def published_ratios(paper: pd.DataFrame) -> pd.DataFrame:
@@ -55,6 +50,32 @@ def log_interval(ratios: list[float], level: float = 0.95) -> Interval:
         return Interval(float("nan"), 0.0, float("inf"), 0)
     found = t_interval(logs, level)
     return Interval(math.exp(found.mean), _exp(found.low), _exp(found.high), found.n, tuple(map(math.exp, logs)))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far apart a ruler puts things that differ by chance alone, as factors of at least 1.
+
+    The geometric mean over pairs, and the largest. Their mean *in one direction* would say nothing: taken round all seeds it
+    is 1 whatever the ruler does.
+    """
+
+    typical: float
+    most: float
+    pairs: int
+
+    def __str__(self) -> str:
+        if not self.pairs:
+            return "no two seeds can be compared"
+        return f"a factor of {self.typical:.3f}, at most {self.most:.3f} ({self.pairs} pairs of seeds)"
+
+
+def spread(ratios: Sequence[float]) -> Spread:
+    """The `Spread` of ratios between pairs of seeds; pairs that cannot be compared are left out."""
+    logs = [abs(math.log(r)) for r in ratios if math.isfinite(r) and r > 0]
+    if not logs:
+        return Spread(math.nan, math.nan, 0)
+    return Spread(math.exp(sum(logs) / len(logs)), math.exp(max(logs)), len(logs))
 
 
 def ratio(one: pd.DataFrame, other: pd.DataFrame) -> float:
