@@ -1,5 +1,8 @@
 """The book around the notebooks: honest about failures, whole, and offline."""
 
+from dataclasses import asdict
+from types import SimpleNamespace
+
 import nbformat
 import pytest
 
@@ -65,13 +68,20 @@ def notebooks(monkeypatch, tmp_path):
     names = ["gated/a", "gated/b", "gated/c"]
     kept, ends, ran = {}, {}, []
 
-    def run(name, tier):
+    def child(name, tier, environment, output):
         ran.append(name)
-        if ends.get(name) == "interrupted":
-            raise KeyboardInterrupt
-        error = "ValueError: no" if ends.get(name) == "failed" else None
-        kept[name] = RunRecord(name, tier, ends.get(name, "ok"), error, 1.0, 0, {})
-        return kept[name]
+        end = ends.get(name, "ok")
+        if end in ("interrupted", "refused", "dead"):
+            output.write("noise\nsaebook: give it more text\n")
+            return SimpleNamespace(poll=lambda: 0, returncode={"interrupted": 130, "refused": 2, "dead": -9}[end])
+        error = "ValueError: no" if end == "failed" else None
+        kept[name] = RunRecord(name, tier, end, error, 1.0, 0, {})
+        page = nbformat.v4.new_notebook(metadata={"replication": asdict(kept[name])})
+        file = book.runner.executed(name, tier)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(page, file.with_suffix(".aside"))
+        file.with_suffix(".aside").replace(file)
+        return SimpleNamespace(poll=lambda: 0, returncode=int(end == "failed"))
 
     def standing(name, tier):
         if name not in kept:
@@ -83,7 +93,8 @@ def notebooks(monkeypatch, tmp_path):
 
     monkeypatch.setattr(book.tiers, "load", lambda tier: {name.replace("/", "."): {} for name in names})
     monkeypatch.setattr(book.runner, "names", lambda: names)
-    monkeypatch.setattr(book.runner, "run", run)
+    monkeypatch.setattr(book.runner, "executed", lambda name, tier: tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(book, "_child", child)
     monkeypatch.setattr(book.status, "state", standing)
     monkeypatch.setattr(book, "stage", lambda tier, states: tmp_path)
     monkeypatch.setattr(book, "render", lambda staging: [])
@@ -111,9 +122,20 @@ def test_an_interrupted_build_goes_on_where_it_stopped(notebooks):
     ends, ran = notebooks
     ends["gated/b"] = "interrupted"
     with pytest.raises(KeyboardInterrupt):
-        book.build("cpu")
+        book.build("cpu", at_once=1)
     ends.clear()
     assert book.build("cpu") == 0 and ran == ["gated/a", "gated/b", "gated/b", "gated/c"]
+
+
+@pytest.mark.parametrize(("end", "words"), [("refused", "^give it more text$"), ("dead", "gated/b ended without a record")])
+def test_a_notebook_that_leaves_no_record_ends_the_build_in_one_line(notebooks, monkeypatch, end, words):
+    ends, _ = notebooks
+    monkeypatch.setattr(book.status, "state", lambda name, tier: State(name, tier, status.NEVER, "", None, False))
+    monkeypatch.setattr(book.runner, "source", lambda name: book.runner.home() / f"{name}.ipynb")
+    assert book.build("cpu", ["gated/b"]) == 0  # the page of this run is not taken for the next one's
+    ends["gated/b"] = end
+    with pytest.raises(UserError, match=words):
+        book.build("cpu", ["gated/b"])
 
 
 def test_a_tier_without_notebooks_is_refused(notebooks, monkeypatch):

@@ -61,8 +61,9 @@ def test_shared_runs_and_the_corpus_are_paid_once(quick):
     assert (first.trains, first.stored, first.total) == (40, 0, 118.0)
     assert (second.trains, second.stored, second.total) == (0, 40, 1.0)
     assert (ruler.trains, ruler.total) == (0, 1.0)
-    lines = estimate.table([first, second, ruler])
+    lines = estimate.table([first, second, ruler], "cpu", 2)
     assert any("in all" in line and "120 s" in line for line in lines) and "(+40 stored)" in lines[2]
+    assert any("2 at a time" in line and "119 s" in line for line in lines)  # the ruler beside Figure 5, then Figure 6
 
 
 def test_what_the_hub_must_give_is_named(quick, monkeypatch):

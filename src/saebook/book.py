@@ -4,25 +4,27 @@ Jupyter Book only renders (``execute_notebooks: "off"``): its own execution woul
 pages, and its cache does not see the library. A failed notebook does not stop the others; its page says so.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 
-from saebook import pages, paths, runner, status, tiers
+from saebook import lanes, pages, paths, runner, status, tiers
 from saebook.errors import UserError
 from saebook.status import State
 
 _OUTSIDE = ("http:", "https:", "//")
 
 
-def build(tier: str, names: list[str] | None = None) -> int:
-    """Run the notebooks of `tier` (or `names` of them), render the book, print where the time went.
+def build(tier: str, names: list[str] | None = None, at_once: int | None = None) -> int:
+    """Run the notebooks of `tier` (or `names` of them), several `at_once`, render the book, print where the time went.
 
     Returns 1 when a notebook failed or a page is missing or reaches for the network; the book is built all the same.
     """
@@ -32,18 +34,15 @@ def build(tier: str, names: list[str] | None = None) -> int:
     chosen = chosen or [n for n in runner.names() if n.replace("/", ".") in tiers.load(tier)]
     if not chosen:
         raise UserError(f"tier {tier} has no notebook to run")
-    spent = {}
-    for name in chosen:
-        started = time.monotonic()
-        _fresh_or_run(name, tier)
-        spent[f"notebook {name}"] = time.monotonic() - started
+    at_once, threads = lanes.share(at_once)
+    spent = _run(chosen, tier, at_once, threads)
     states = [status.state(name, tier) for name in runner.names()]
     started = time.monotonic()
     staging = stage(tier, states)
     problems = render(staging)
     spent["rendering the book"] = time.monotonic() - started
     problems += [f"{s.name} {s.why}" for s in states if s.word == status.FAILED]
-    print(f"\nwhere the time went (tier {tier}):")
+    print(f"\nwhere the time went (tier {tier}, notebooks at a time: {at_once}, threads each: {threads}):")
     for what, seconds in spent.items():
         print(f"  {seconds:7.1f} s  {what}")
     print(f"  {time.monotonic() - begun:7.1f} s  in all")
@@ -57,14 +56,55 @@ def html() -> Path:
     return paths.root() / "_build" / "html"
 
 
-def _fresh_or_run(name: str, tier: str) -> None:
-    before = status.state(name, tier)
-    if before.page and before.word == status.FRESH:
-        print(f"{name}: fresh, nothing to run ({before.seconds:.0f} s when it ran)")
-        return
-    print(f"{name}: running at tier {tier}" + (f" ({before.why})" if before.why else ""), flush=True)
-    kept = runner.run(name, tier)
-    print(f"{name}: {kept.status} in {kept.seconds:.0f} s" + (f", {kept.error}" if kept.error else ""), flush=True)
+def _run(names: list[str], tier: str, at_once: int, threads: int) -> dict[str, float]:
+    """Run what is not fresh, each notebook by its own `saebook run`; returns the seconds that each took."""
+    todo: dict[str, State] = {}
+    for name in names:
+        before = status.state(name, tier)
+        if before.page and before.word == status.FRESH:
+            print(f"{name}: fresh, nothing to run ({before.seconds:.0f} s when it ran)")
+        else:
+            todo[name] = before
+    expected = {name: before.seconds or 0.0 for name, before in todo.items()}
+    begun, spent, said, earlier = {}, {}, {}, {}
+
+    def start(name: str, lane: int) -> subprocess.Popen:
+        why = todo[name].why
+        print(f"{name}: running at tier {tier}" + (f" ({why})" if why else ""), flush=True)
+        begun[name], earlier[name] = time.monotonic(), _identity(runner.executed(name, tier))
+        said[name] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when it has ended
+        return _child(name, tier, os.environ | {"OMP_NUM_THREADS": str(threads), "SAEBOOK_LANE": str(lane)}, said[name])
+
+    ended = lanes.run(lanes.pieces(tier, expected), start, at_once)
+    with runner.progress_on_this_terminal(), contextlib.closing(ended):
+        for name, process in ended:
+            spent[f"notebook {name}"] = time.monotonic() - begun[name]
+            with said[name] as output:
+                output.seek(0)
+                words = output.read().strip().splitlines()
+            if process.returncode == 2:
+                raise UserError(words[-1].removeprefix("saebook: ") if words else f"{name} could not be run")
+            if process.returncode == 130:
+                raise KeyboardInterrupt
+            page = runner.executed(name, tier)
+            kept = runner.record(page)
+            if kept is None or _identity(page) == earlier[name]:
+                last = words[-1] if words else f"status {process.returncode}, out of memory?"
+                raise UserError(f"{name} ended without a record ({last}): run it again")
+            print(
+                f"{name}: {kept.status} in {kept.seconds:.0f} s" + (f", {kept.error}" if kept.error else ""), flush=True
+            )
+    return spent
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from the one that it replaced."""
+    return (file.stat().st_ino, file.stat().st_mtime_ns) if file.is_file() else None
+
+
+def _child(name: str, tier: str, environment: dict[str, str], output) -> subprocess.Popen:
+    command = [sys.executable, "-m", "saebook.cli", "run", name, "--tier", tier]
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 def stage(tier: str, states: list[State]) -> Path:

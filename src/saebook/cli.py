@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     book = commands.add_parser("book", help="run the notebooks of a tier and render the book")
     book.add_argument("names", nargs="*", help="only these notebooks (default: all)")
     book.add_argument("--tier", default="cpu")
+    book.add_argument("--at-once", type=int, help="notebooks at a time (default: what processors and memory allow)")
     book.set_defaults(act=_book)
 
     estimate = commands.add_parser("estimate", help="time, memory, disk and download of a tier, before anything runs")
@@ -98,15 +99,22 @@ def _params(options) -> int:
 def _book(options) -> int:
     from saebook import book
 
-    return book.build(options.tier, options.names or None)
+    if options.at_once is not None and options.at_once < 1:
+        raise UserError(f"--at-once takes a number of notebooks from 1, not {options.at_once}")
+    return book.build(options.tier, options.names or None, options.at_once)
 
 
 def _estimate(options) -> int:
-    from saebook import estimate, runner, tiers
+    import torch
+
+    from saebook import estimate, lanes, runner, tiers
 
     tiers.load(options.tier)
     names = [runner.source(name).relative_to(runner.home()).with_suffix("").as_posix() for name in options.names]
-    print("\n".join(estimate.table(list(estimate.estimate(options.tier, names or None)))))
+    at_once, threads = lanes.share()
+    torch.set_num_threads(threads)  # what a notebook of the book would have
+    found = list(estimate.estimate(options.tier, names or None))
+    print("\n".join(estimate.table(found, options.tier, at_once)))
     return 0
 
 

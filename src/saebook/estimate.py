@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import torch
 
-from saebook import chapters, hardware, measure, paths, plans, tiers
+from saebook import chapters, hardware, lanes, measure, paths, plans, tiers
 from saebook.errors import UserError
 from saebook.objectives import Reference, members_at_once
 from saebook.sae.base import Member, Stack
@@ -245,8 +245,8 @@ def megabytes(count: float) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
 
 
-def table(found: list[Estimate]) -> list[str]:
-    """The estimate as lines for a terminal."""
+def table(found: list[Estimate], tier: str, at_once: int) -> list[str]:
+    """The estimate as lines for a terminal; the book of `tier` runs `at_once` notebooks at a time."""
     lines = [f"{'notebook':28s} {'time':>8s} {'memory':>8s} {'disk':>8s}  trains  download"]
     for e in found:
         if not e.known:
@@ -263,6 +263,9 @@ def table(found: list[Estimate]) -> list[str]:
     whole = sum(e.total for e in found)
     most = max((e.memory for e in found), default=0.0)
     lines.append(f"{'in all':28s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(sum(e.disk for e in found)):>8s}")
+    if at_once > 1:
+        todo = lanes.pieces(tier, {e.notebook.replace(".", "/", 1): e.total for e in found})
+        lines.append(f"{f'as a book, {at_once} at a time':28s} {lanes.wall(todo, at_once):6.0f} s and rendering")
     kinds = {
         kind: sum(e.seconds.get(kind, 0.0) for e in found)
         for kind in ("start", "corpus", "subject", "training", "measuring")

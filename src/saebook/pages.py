@@ -201,7 +201,7 @@ def _tuning_table(file: Path) -> str:
         [
             r.method,
             f"{r.lr:g}" + (_won(r.lr in ends) if winners.get(r.method) == r.lr else ""),
-            _number(r.cost) if math.isfinite(r.cost) else "the curves do not meet",
+            _cost(r.cost, r.broken),
             r.n if over_sites else r.seeds,
         ]
         for r in scored.itertuples()
@@ -211,10 +211,17 @@ def _tuning_table(file: Path) -> str:
         "topk": "error at equal L0",
         "e2e": "added loss at equal L0",
     }[paper]
-    header = ["kind", "learning rate", f"{what}, against the middle rate", "tuning seeds"]
+    header = ["kind", "learning rate", f"{what}, against the middle of the sound rates", "tuning seeds"]
     if over_sites:
         header[2:] = [f"{what}, against the best of all rates", "tuning seeds and sites"]
     return f"For `{paper}/{name}`:\n\n{_table(header, rows)}"
+
+
+def _cost(cost: float, broken: int) -> str:
+    """What a rate costs, unless it has no say."""
+    if broken:
+        return f"out: {broken} SAE{'s' * (broken > 1)} broke"
+    return _number(cost) if math.isfinite(cost) else "the curves do not meet"
 
 
 def _won(at_the_end: bool) -> str:

@@ -231,7 +231,7 @@ def _execute(
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     begun, status, error = time.monotonic(), "ok", None
-    with _progress_on_this_terminal():
+    with progress_on_this_terminal():
         try:
             papermill.execute_notebook(
                 str(file).replace("{", "{{").replace("}", "}}"), str(aside).replace("{", "{{").replace("}", "}}"),
@@ -278,7 +278,7 @@ def _last_words(name: str, value: str) -> str:
     return line if name == "UserError" else f"{name}: {line}"
 
 
-class _progress_on_this_terminal:
+class progress_on_this_terminal:
     """Name this process' terminal to the kernel, so that its bars show there and not on the page."""
 
     def __enter__(self) -> None:

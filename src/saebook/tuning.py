@@ -1,9 +1,9 @@
 """Learning rates, chosen for the baseline exactly as for the method: one grid, the same seeds, the same rule.
 
-Tuning seeds appear in no result. The rule: of all rates of the grid at which no SAE breaks, the one that is cheapest at equal
-quality (geometric mean against the grid's middle rate, over the tuning seeds): the fewest active features at equal loss
-recovered for the Gated paper, the least error at equal L0 for the Top-k paper, the least added loss at equal L0 for the e2e
-paper. The table is committed beside the results, and the budget files hold the winners; a test keeps the two together.
+Tuning seeds appear in no result. The rule: of all rates of the grid below the first at which an SAE breaks, the one that is
+cheapest at equal quality (geometric mean over the tuning seeds): the fewest active features at equal loss recovered for the
+Gated paper, the least error at equal L0 for the Top-k paper, the least added loss at equal L0 for the e2e paper. The table is
+committed beside the results, and the budget files hold the winners; a test keeps the two together.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from saebook.analysis.pareto import matched_ratio, ratio
 from saebook.subject import Subject
 from saebook.sweep import Method, histories, sweep
 
-RATES = (1e-3, 3e-3, 1e-2, 2e-2, 4e-2, 8e-2)
+RATES = (1e-3, 3e-3, 1e-2, 1.4e-2, 2e-2, 4e-2)
 # Where each costs minutes.
 FEWER_RATES = {
     "e2e.fig01_pareto": (5e-3, 1e-2, 2e-2, 4e-2), "topk.fig02_activations": (5e-3, 1e-2, 2e-2, 4e-2, 8e-2),
@@ -123,15 +123,19 @@ def tuned(methods: list[Method]) -> list[Method]:
 
 
 def scores(table: pd.DataFrame, rule: Callable[[pd.DataFrame, pd.DataFrame], float] = ratio) -> pd.DataFrame:
-    """One row per method and rate: `cost` against the middle rate at equal quality (lower is better; NaN: no overlap)."""
-    rates = sorted(table.lr.unique())
-    middle = rates[len(rates) // 2]
+    """One row per method and rate: how many SAEs broke, and `cost` at equal quality (lower is better; NaN: no overlap).
+
+    Costs of a method are against its middle rate of those at which nothing broke, for a broken curve is no ruler.
+    """
     rows = []
-    for (method, rate), group in table.groupby(["method", "lr"]):
-        reference = table[(table.method == method) & (table.lr == middle)]
-        logs = [math.log(rule(g, reference[reference.seed == seed])) for seed, g in group.groupby("seed")]
-        cost = float(np.exp(np.mean(logs)))
-        rows.append({"method": method, "lr": rate, "cost": cost, "seeds": len(logs), "broken": broken(group)})
+    for method, mine in table.groupby("method"):
+        lost = {rate: broken(group) for rate, group in mine.groupby("lr")}
+        whole = [rate for rate, count in lost.items() if not count] or list(lost)
+        middle = mine[mine.lr == whole[len(whole) // 2]]
+        for rate, group in mine.groupby("lr"):
+            logs = [math.log(rule(g, middle[middle.seed == seed])) for seed, g in group.groupby("seed")]
+            cost = float(np.exp(np.mean(logs)))
+            rows.append({"method": method, "lr": rate, "cost": cost, "seeds": len(logs), "broken": lost[rate]})
     return pd.DataFrame(rows)
 
 
@@ -147,17 +151,22 @@ def broken(group: pd.DataFrame) -> int:
 
 
 def chosen(scored: pd.DataFrame) -> dict[str, float]:
-    """The winning rate of each method. Where every rate breaks something, the least of them."""
+    """The winning rate of each method, below the first that broke anything: that a higher one did not, on so few seeds, is luck.
+
+    Where every rate broke something, the least of them.
+    """
     winners = {}
     for method, g in scored.groupby("method"):
-        whole = g[g.broken == 0]
+        whole = g[g.lr < g.lr[g.broken > 0].min()] if g.broken.any() else g
         winners[method] = float(whole.loc[whole.cost.idxmin(), "lr"] if len(whole) else g.lr.min())
     return winners
 
 
 def penalty(scored: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """How many times the winner's features each rate of each method needs; null where the curves do not meet."""
+    """What each rate of each method costs over the winner; null where an SAE broke, or where the curves do not meet."""
+    winners = chosen(scored)
     return {
-        method: {f"{row.lr:g}": row.cost / g.cost.min() for row in g.itertuples()}
+        method: {f"{row.lr:g}": math.nan if row.broken else row.cost / won for row in g.itertuples()}
         for method, g in scored.groupby("method")
+        for won in g.cost[g.lr == winners[method]]
     }

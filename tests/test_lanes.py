@@ -1,0 +1,87 @@
+"""Several notebooks at a time: in order, none before what it waits for, none left running."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from saebook import lanes, runner, tiers
+from saebook.lanes import Piece
+
+
+def process(seconds, code="pass"):
+    return subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds}); {code}"])
+
+
+def test_a_piece_waits_for_what_it_shares_and_the_others_do_not():
+    begun, ended = {}, []
+
+    def start(name, lane):
+        assert lane in (0, 1)
+        begun[name] = time.monotonic()
+        return process(0.2)
+
+    todo = [Piece("root"), Piece("leaf", "root"), Piece("other"), Piece("last")]
+    for name, done in lanes.run(todo, start, 2, pause=0.01):
+        assert done.returncode == 0
+        ended.append((name, time.monotonic()))
+    at = dict(ended)
+    assert [name for name, _ in ended][:2] in (["root", "other"], ["other", "root"])
+    assert begun["leaf"] >= at["root"] - 0.05 and begun["other"] < at["root"]
+    assert set(at) == {"root", "leaf", "other", "last"}
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_interruption_leaves_nothing_running(monkeypatch, told):
+    monkeypatch.setattr(lanes, "_PATIENCE", 1.0)
+    started = []
+
+    def start(name, lane):
+        started.append(process(60))
+        return started[-1]
+
+    running = lanes.run(
+        [Piece("a"), Piece("b"), Piece("c"), Piece("d")],
+        lambda n, lane: process(0.0) if n == "a" else start(n, lane),
+        3,
+    )
+    assert next(running)[0] == "a"
+    if told:  # a terminal tells the whole group
+        for one in started:
+            one.send_signal(signal.SIGINT)
+    running.close()
+    assert len(started) == 2 and all(one.poll() is not None for one in started)
+
+
+def test_what_a_book_takes_is_reckoned_as_it_runs():
+    todo = [Piece("long", None, 10.0), Piece("root", None, 4.0), Piece("leaf", "root", 5.0), Piece("short", None, 1.0)]
+    assert lanes.wall(todo, 1) == 20.0 and lanes.wall(todo, 2) == 10.0 and lanes.wall(todo, 4) == 10.0
+    assert lanes.wall([Piece("a", None, 2.0), Piece("b", "a", 3.0)], 4) == 5.0
+
+
+def test_pieces_follow_the_budgets():
+    expected = {"gated/fig05_pareto": 100.0, "gated/fig04_jumprelu": 200.0, "topk/fig05_downstream": 1.0}
+    found = {piece.name: piece for piece in lanes.pieces("cpu", expected)}
+    assert list(found) == ["gated/fig04_jumprelu", "gated/fig05_pareto", "topk/fig05_downstream"]
+    assert found["gated/fig04_jumprelu"].after == "gated/fig05_pareto" and found["gated/fig05_pareto"].after is None
+    assert found["topk/fig05_downstream"].after is None  # what it shares is not to run
+    for tier in tiers.TIERS:  # nothing waits for ever
+        every = [name for name in runner.names() if name.replace("/", ".") in tiers.load(tier)]
+        assert lanes.wall(lanes.pieces(tier, dict.fromkeys(every, 1.0)), 3) <= len(every)
+
+
+@pytest.mark.parametrize(
+    ("threads", "memory", "gpu", "asked", "expected"),
+    [(2, 8, False, None, (2, 1)), (4, 24, False, None, (4, 1)), (16, 64, False, None, (4, 4)), (8, 4, False, None, (1, 8)),
+     (16, 64, True, None, (1, 16)), (4, 24, False, 2, (2, 2)), (2, 24, False, 9, (2, 1)), (1, 1, False, None, (1, 1))],
+)  # fmt: skip
+def test_lanes_follow_processors_and_memory(monkeypatch, threads, memory, gpu, asked, expected):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(
+        lanes.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": memory * 2**18}[name]
+    )
+    assert lanes.share(asked) == expected
