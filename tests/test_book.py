@@ -127,7 +127,9 @@ def test_an_interrupted_build_goes_on_where_it_stopped(notebooks):
     assert book.build("cpu") == 0 and ran == ["gated/a", "gated/b", "gated/b", "gated/c"]
 
 
-@pytest.mark.parametrize(("end", "words"), [("refused", "^give it more text$"), ("dead", "gated/b ended without a record")])
+@pytest.mark.parametrize(
+    ("end", "words"), [("refused", "^give it more text$"), ("dead", "gated/b ended without a record")]
+)
 def test_a_notebook_that_leaves_no_record_ends_the_build_in_one_line(notebooks, monkeypatch, end, words):
     ends, _ = notebooks
     monkeypatch.setattr(book.status, "state", lambda name, tier: State(name, tier, status.NEVER, "", None, False))

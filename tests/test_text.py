@@ -1,10 +1,14 @@
 """The corpus: what is cut out of source files, what is kept, that it is the same again."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from saebook.errors import UserError
 from saebook.text import prose, sources, tokens
+from saebook.text.cached import made_once
 from saebook.text.prose import Document
 
 GOOD = "This is the text of a comment that a reader would like to see in the corpus of the model."
@@ -138,3 +142,31 @@ def test_rows_hold_every_token_in_order_and_decode_back(folder, tmp_path):
     assert np.array_equal(rows, tokens.tokens(f"folder:{folder}", tokenizer, "train", 16))
     held = tokens.tokens(f"folder:{folder}", tokenizer, "held_out", 16)
     assert tokenizer.decode(held[0].tolist()) in tokens.END.join(d.text for d in text.held_out) + tokens.END
+
+
+def test_of_two_that_want_a_file_one_makes_it(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from saebook.text.cached import made_once\n"
+        "with made_once(Path(sys.argv[1]) / 'sub' / 'made.txt') as aside:\n"
+        "    if aside:\n"
+        "        time.sleep(0.5); aside.write_text(sys.argv[2]); print('made it')"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), word], stdout=subprocess.PIPE, text=True)
+        for word in ("one", "two")
+    ]
+    said = [process.communicate()[0] for process in both]
+    assert sorted(said) == ["", "made it\n"] and [process.returncode for process in both] == [0, 0]
+    (made,) = (file for file in (tmp_path / "sub").iterdir() if not file.name.endswith(".lock"))
+    assert made.read_text() == ["one", "two"][said.index("made it\n")]
+
+
+def test_a_file_whose_making_failed_is_not_there(tmp_path):
+    with pytest.raises(OSError, match="full"), made_once(tmp_path / "made.txt") as aside:
+        aside.write_text("half")
+        raise OSError("disk full")
+    assert not [file for file in tmp_path.iterdir() if "made.txt" in file.name and not file.name.endswith(".lock")]
+    with made_once(tmp_path / "made.txt") as aside:
+        aside.write_text("whole")
+    with made_once(tmp_path / "made.txt") as aside:
+        assert aside is None

@@ -19,6 +19,7 @@ from pathlib import Path
 from saebook import paths
 from saebook.errors import UserError
 from saebook.text import prose
+from saebook.text.cached import made_once
 from saebook.text.prose import Document
 
 HUB_DOCUMENTS = 50_000
@@ -48,30 +49,24 @@ def corpus(source: str = "environment") -> Corpus:
     Raises `UserError` when the source is not understood, empty or out of reach.
     """
     if source == "environment":
-        documents, key = None, _environment_key()
+        read, key = _environment, _environment_key()
     elif source.startswith("folder:"):
-        documents = list(_folder(Path(source.removeprefix("folder:")).expanduser()))
-        key = _digest(json.dumps([(d.path, _digest(d.text)) for d in documents]))
+        found = list(_folder(Path(source.removeprefix("folder:")).expanduser()))
+        read, key = lambda: found, _digest(json.dumps([(d.path, _digest(d.text)) for d in found]))
     elif match := _HUB.match(source):
-        documents, key = None, _digest(source)
+        read = lambda: list(_hub(match["name"], match["split"] or "train", match["column"] or "text"))  # noqa: E731
+        key = _digest(source)
     else:
         raise UserError(f"text source '{source}' is not understood: use environment, folder:PATH or hub:NAME")
     kept = paths.cache() / "text" / f"{key}.jsonl"
-    if kept.is_file():
-        return _load(kept, source)
-    if source == "environment":
-        files, missing = prose.installed_files()
-        if missing:
-            print(f"saebook: corpus without {', '.join(missing)} (not installed): numbers will differ from the book's")
-        documents = prose.read_documents(files)
-    elif documents is None:
-        documents = list(_hub(match["name"], match["split"] or "train", match["column"] or "text"))
-    train, held_out = prose.split(documents)
-    if not train or not held_out:
-        raise UserError(f"text source '{source}' is too small to hold {prose.HELD_OUT_PERCENT} % of its documents out")
-    made = Corpus(source, tuple(train), tuple(held_out))
-    _save(made, kept)
-    return made
+    with made_once(kept) as aside:
+        if aside:
+            train, held_out = prose.split(read())
+            if not train or not held_out:
+                percent = prose.HELD_OUT_PERCENT
+                raise UserError(f"text source '{source}' is too small to hold {percent} % of its documents out")
+            _save(Corpus(source, tuple(train), tuple(held_out)), aside)
+    return _load(kept, source)
 
 
 def environment_is_cached() -> bool:
@@ -109,6 +104,13 @@ def _environment_key() -> str:
     return _digest("\0".join(parts))
 
 
+def _environment() -> list[Document]:
+    files, missing = prose.installed_files()
+    if missing:
+        print(f"saebook: corpus without {', '.join(missing)} (not installed): numbers will differ from the book's")
+    return prose.read_documents(files)
+
+
 def _folder(folder: Path) -> Iterator[Document]:
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: name a folder of .txt, .md or .rst files")
@@ -139,13 +141,10 @@ def _hub(name: str, split: str, column: str) -> Iterator[Document]:
 
 
 def _save(made: Corpus, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(f".{_digest(str(id(made)), 6)}.aside")
-    with open(aside, "w", encoding="utf-8") as out:
+    with open(file, "w", encoding="utf-8") as out:
         for part, documents in (("train", made.train), ("held_out", made.held_out)):
             for d in documents:
                 out.write(json.dumps([part, d.path, d.text], ensure_ascii=False) + "\n")
-    aside.replace(file)
 
 
 def _load(file: Path, source: str) -> Corpus:

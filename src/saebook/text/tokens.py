@@ -13,6 +13,7 @@ import numpy as np
 from saebook import paths
 from saebook.errors import UserError
 from saebook.progress import bar
+from saebook.text.cached import made_once
 from saebook.text.prose import Document
 from saebook.text.sources import corpus
 
@@ -68,14 +69,12 @@ def tokens(source: str, tokenizer, split: str, context: int) -> np.ndarray:
         :20
     ]
     file = paths.cache() / "tokens" / f"{name}.npy"
-    if not file.is_file():
-        rows = pack(documents, tokenizer, context)
-        if not len(rows):
-            raise UserError(f"text source '{source}' has no {split} row of {context} tokens: give it more text")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(".aside.npy")
-        np.save(aside, rows)
-        aside.replace(file)
+    with made_once(file) as aside:
+        if aside:
+            rows = pack(documents, tokenizer, context)
+            if not len(rows):
+                raise UserError(f"text source '{source}' has no {split} row of {context} tokens: give it more text")
+            np.save(aside, rows)
     return np.load(file, mmap_mode="r")
 
 
