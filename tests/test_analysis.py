@@ -437,6 +437,11 @@ def test_the_change_by_resampling_and_the_published_rows_by_share_alive():
         for q in quality
     ]
     assert undertrained.change(pd.DataFrame(rows)) == pytest.approx([0.5, 0.5])
+    # At the same lambda: Gated as before, the baseline at half of what it has without; loss as planted.
+    raised = {"gated": 0.02, "relu": 0.0, "gated_not_resampled": 0.0, "relu_not_resampled": 0.0}
+    same = pd.DataFrame(rows).assign(sparsity=lambda t: t.l0 / t.method.map(factors))
+    ratios, gains = undertrained.raised(same.assign(loss_recovered=same.loss_recovered + same.method.map(raised)))
+    assert ratios == pytest.approx([0.5**0.5] * 2) and gains == pytest.approx([0.01] * 2)
     columns = ["model", "site", "layer", "sae_type", "L0", "pct_CE_recovered", "pct_alive"]
     published = pd.DataFrame(
         [

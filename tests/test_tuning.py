@@ -92,6 +92,9 @@ def test_kinds_that_another_notebook_tunes_are_not_tuned_again():
     budget = tiers.resolve("gated.fig08_ablations", "gpu")
     found = {m.name for m in tuning.to_tune("gated.fig08_ablations", budget)}
     assert found == {"gated_unfrozen", "gated_no_r_mag", "gated_untied"}
+    # At other sparsities than there, the full recipe is tuned with its variants.
+    found = {m.name for m in tuning.to_tune("gated.fig08_ablations", tiers.resolve("gated.fig08_ablations", "cpu"))}
+    assert found == {"gated", "gated_unfrozen", "gated_no_r_mag", "gated_untied"}
 
 
 def test_a_width_without_a_rate_takes_the_nearest_ones_by_the_square_root():

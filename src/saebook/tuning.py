@@ -27,7 +27,7 @@ FEWER_RATES = {
     "e2e.fig01_pareto": (5e-3, 1e-2, 2e-2, 4e-2), "topk.fig02_activations": (5e-3, 1e-2, 2e-2, 4e-2, 8e-2),
 }  # fmt: skip
 SEEDS = (101, 102)
-# Notebooks that take some of their kinds from another one's sweep, at the rates that were chosen there.
+# Notebooks that take some of their methods from another one's sweep, with all their sparsities, at the rates chosen there.
 SETTLED = {"gated.fig08_ablations": "gated.fig05_pareto"}
 # paper -> what a rate is judged by, against another at equal quality; lower is better
 RULES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], float]] = {
@@ -101,9 +101,10 @@ def deadly(table: pd.DataFrame) -> dict[str, float]:
 
 def to_tune(notebook: str, budget: SimpleNamespace) -> list[Method]:
     """The methods whose rates `tune` chooses for a notebook: its own, without those that are settled elsewhere."""
-    elsewhere = plans.PLANS[SETTLED[notebook]](budget) if notebook in SETTLED else []
-    settled = {(method.architecture, method.d_sae) for method in elsewhere}
-    return tuned([m for m in plans.PLANS[notebook](budget) if (m.architecture, m.d_sae) not in settled])
+    other = SETTLED.get(notebook)
+    elsewhere = plans.PLANS[other](tiers.resolve(other, budget.tier)) if other else []
+    settled = {(method.architecture, method.d_sae, method.sparsities) for method in elsewhere}
+    return tuned([m for m in plans.PLANS[notebook](budget) if (m.architecture, m.d_sae, m.sparsities) not in settled])
 
 
 def tuned(methods: list[Method]) -> list[Method]:

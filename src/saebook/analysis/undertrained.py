@@ -1,5 +1,6 @@
 """How far a gap between two kinds of SAE is that of baselines with dead latents: resampling on and off, and the paper's own rows."""
 
+import numpy as np
 import pandas as pd
 
 from saebook.analysis.pareto import published_ratios, ratio_per_seed
@@ -9,6 +10,28 @@ def change(table: pd.DataFrame) -> list[float]:
     """The L0 ratio of Gated to baseline without resampling over that with it, seed by seed; one where it makes no difference."""
     without = ratio_per_seed(table, "gated_not_resampled", "relu_not_resampled")
     return [a / b for a, b in zip(without, ratio_per_seed(table, "gated", "relu"), strict=True)]
+
+
+def at_same_lambda(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """`column` with resampling and without it at the same kind, lambda and seed: columns method, sparsity, seed, on, off."""
+    off = table[table.method.str.endswith("_not_resampled")]
+    off = off.assign(method=off.method.str.removesuffix("_not_resampled"))
+    keys = ["method", "sparsity", "seed"]
+    return (
+        table[[*keys, column]]
+        .merge(off[[*keys, column]], on=keys, suffixes=("", "_off"))
+        .set_axis([*keys, "on", "off"], axis=1)
+    )
+
+
+def raised(table: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """What resampling does at the same lambda: the ratio of L0, and the difference in loss recovered, one of each per seed.
+
+    Means over both kinds and all lambdas, of L0 on the log scale.
+    """
+    l0, loss = at_same_lambda(table, "l0"), at_same_lambda(table, "loss_recovered")
+    ratios = np.exp(np.log(l0.on / l0.off).groupby(l0.seed).mean())
+    return ratios.tolist(), (loss.on - loss.off).groupby(loss.seed).mean().tolist()
 
 
 def published_by_alive(paper: pd.DataFrame, floors: tuple[float, ...] = (50.0, 80.0, 90.0)) -> pd.DataFrame:
