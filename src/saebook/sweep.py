@@ -122,7 +122,7 @@ def histories(table: pd.DataFrame, store: Store | None = None) -> pd.DataFrame:
 
 
 def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store) -> None:
-    context = subject.context
+    context, corpus_hash = subject.context, corpus(data.source).hash
     rows = tokens(data.source, subject.tokenizer, "train", context)
     held_out = tokens(data.source, subject.tokenizer, "held_out", context)[: data.eval_rows]
     batch = missing[0][0].training.batch
@@ -151,7 +151,7 @@ def _train(subject: Subject, site: Site, missing: list, data: Data, store: Store
             cfg, weights = job.stack.to_saelens(i)
             cfg["metadata"] = cfg.get("metadata", {}) | {
                 "model_name": subject.name, "hook_name": site.hook_name, "context_size": context, "prepend_bos": False,
-                "dataset_path": data.source, "corpus_hash": corpus(data.source).hash, "seed": member.seed,
+                "dataset_path": data.source, "corpus_hash": corpus_hash, "seed": member.seed,
                 "sparsity": member.sparsity, "training": asdict(job.training), "data": asdict(data),
                 "training_scale": stream.scale, "metrics": values,
                 "history": [{"step": h["step"], **{k: h[k][i] for k in ("loss", "l0", "dead")}} for h in job.history],
