@@ -17,7 +17,7 @@ import pandas as pd
 
 from saebook import plans, results, tiers
 from saebook.analysis.endtoend import CE, with_counts
-from saebook.analysis.pareto import matched_ratio, ratio
+from saebook.analysis.pareto import broken, matched_ratio, ratio
 from saebook.subject import Subject
 from saebook.sweep import Method, histories, sweep
 
@@ -138,17 +138,6 @@ def scores(table: pd.DataFrame, rule: Callable[[pd.DataFrame, pd.DataFrame], flo
             cost = float(np.exp(np.mean(logs)))
             rows.append({"method": method, "lr": rate, "cost": cost, "seeds": len(logs), "broken": lost[rate]})
     return pd.DataFrame(rows)
-
-
-def broken(group: pd.DataFrame) -> int:
-    """How many SAEs of one method at one rate fare worse than the next, which the penalty (or k) held to fewer features.
-
-    Room to use more features cannot hurt an SAE that trained well. One that collapsed hides from a mean over the curve:
-    without it the others span a shorter curve, which may be the better for it.
-    """
-    looser = -1 if group.sparsity.corr(group.l0, method="spearman") > 0 else 1  # k grows with L0, a penalty against it
-    curves = (g.sort_values("sparsity", key=lambda s: looser * s).loss_recovered for _, g in group.groupby("seed"))
-    return int(sum((curve.diff() > 0).sum() for curve in curves))
 
 
 def chosen(scored: pd.DataFrame) -> dict[str, float]:

@@ -14,10 +14,10 @@ import pandas as pd
 
 from saebook import plans, results, tiers
 from saebook.analysis import everywhere
-from saebook.analysis.pareto import ratio
+from saebook.analysis.pareto import broken, ratio
 from saebook.subject import Subject
 from saebook.sweep import across
-from saebook.tuning import SEEDS, broken, chosen
+from saebook.tuning import SEEDS, chosen
 
 NOTEBOOK = "gated.fig12_sites"
 RATES = (5e-3, 1e-2, 1.4e-2, 2e-2, 4e-2)

@@ -26,6 +26,17 @@ def ratio_between_seeds(table: pd.DataFrame, method: str) -> list[float]:
     return [ratio(one, other) for one, other in itertools.combinations(groups, 2)]
 
 
+def broken(table: pd.DataFrame) -> int:
+    """How many SAEs of one method fare worse than the next of their seed, which the penalty (or k) held to fewer features.
+
+    Room to use more features cannot hurt an SAE that trained well. One that collapsed hides from a mean over the curve:
+    without it the others span a shorter curve, which may be the better for it.
+    """
+    looser = -1 if table.sparsity.corr(table.l0, method="spearman") > 0 else 1  # k grows with L0, a penalty against it
+    curves = (g.sort_values("sparsity", key=lambda s: looser * s).loss_recovered for _, g in table.groupby("seed"))
+    return int(sum((curve.diff() > 0).sum() for curve in curves))
+
+
 def published_ratios(paper: pd.DataFrame) -> pd.DataFrame:
     """The ratio from the paper's own rows, one line per model, site and layer; rows with an impossible L0 left out."""
     usable = paper[paper.L0 > 0].rename(
