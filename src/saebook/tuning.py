@@ -21,10 +21,11 @@ from saebook.analysis.pareto import broken, matched_ratio, ratio
 from saebook.subject import Subject
 from saebook.sweep import Method, histories, sweep
 
-RATES = (1e-3, 3e-3, 1e-2, 1.4e-2, 2e-2, 4e-2)
+RATES = (1e-3, 3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2)
 # Where each costs minutes.
 FEWER_RATES = {
-    "e2e.fig01_pareto": (5e-3, 1e-2, 2e-2, 4e-2), "topk.fig02_activations": (5e-3, 1e-2, 2e-2, 4e-2, 8e-2),
+    "gated.fig08_ablations": (3e-3, 5e-3, 1e-2, 1.4e-2), "e2e.fig01_pareto": (5e-3, 1e-2, 2e-2, 4e-2),
+    "topk.fig02_activations": (5e-3, 1e-2, 2e-2, 4e-2, 8e-2),
 }  # fmt: skip
 SEEDS = (101, 102)
 # Notebooks that take some of their methods from another one's sweep, with all their sparsities, at the rates chosen there.

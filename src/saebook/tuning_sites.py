@@ -20,7 +20,7 @@ from saebook.sweep import across
 from saebook.tuning import SEEDS, chosen
 
 NOTEBOOK = "gated.fig12_sites"
-RATES = (5e-3, 1e-2, 1.4e-2, 2e-2, 4e-2)
+RATES = (3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2)
 LAYER = 1
 
 
