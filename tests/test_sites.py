@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook import chapters, figures_gated, results, tiers, tuning_sites, widgets
+from saebook import chapters, figures_gated, plans, results, tiers, tuning, tuning_sites, widgets
 from saebook.analysis import ablation, everywhere, tables
 from saebook.measure import measure
 from saebook.sae import Member, build
@@ -100,34 +100,37 @@ def test_a_sweep_over_sites_is_the_sweep_of_each(small_subject, text_folder, tmp
     )
     methods = [Method("relu", 16, (0.5,), Training(lr=3e-3, tokens=512, batch=128))]
     data = Data(source=f"folder:{text_folder}", eval_rows=4, block=8)
-    table = across(small_subject, places[:3:2], methods, [0], data, Store(tmp_path / "runs"))
+    table = across(small_subject, places[:3:2], lambda _: methods, [0], data, Store(tmp_path / "runs"))
     assert table.site.tolist() == ["resid_post", "attn_z"] and table.attrs["trained"] == 2
-    assert across(small_subject, places[:3:2], methods, [0], data, Store(tmp_path / "runs")).attrs["trained"] == 0
+    assert across(small_subject, places[:3:2], lambda _: methods, [0], data, Store(tmp_path / "runs")).attrs["trained"] == 0
 
 
-def test_a_rate_for_all_sites_is_chosen_by_its_cost():
+def test_a_rate_is_chosen_for_each_kind_of_site():
     parts = [grid(FACTORS, 2).assign(lr=lr) for lr in (0.01, 0.02)]
-    parts[1].loc[parts[1].method == "relu", "l0"] *= 0.5
+    parts[1].loc[(parts[1].method == "relu") & (parts[1].site == "mlp_out"), "l0"] *= 0.5
     parts[1].loc[parts[1].method == "gated", "l0"] *= 1.5
-    table = pd.concat(parts, ignore_index=True)
-    scored = tuning_sites.scores(table)
-    assert tuning_sites.chosen(scored) == {"gated": 0.01, "relu": 0.02} and set(scored.n) == {8}
-    assert len(tuning_sites.picked(table, tuning_sites.chosen(scored))) == len(table) / 2
+    table = tuning_sites.named(pd.concat(parts, ignore_index=True).query("layer == 1"))
+    found = tuning.chosen(tuning.scores(table))
+    assert (found["relu at mlp_out"], found["gated at mlp_out"], found["gated at resid_post"]) == (0.02, 0.01, 0.01)
+    budget = SimpleNamespace(gated_lr={"mlp_out": 0.01, "resid_post": 0.03}, baseline_lr=0.02, tokens=5)
+    here = plans.at(budget, SimpleNamespace(kind="resid_post"))
+    assert (here.gated_lr, here.baseline_lr, here.tokens) == (0.03, 0.02, 5)
+    assert plans.at(budget, SimpleNamespace(kind="resid_pre")).gated_lr == 0.01  # the one that breaks nothing
 
 
 def test_the_rates_of_the_budget_are_what_the_record_chose():
     recorded = results.read("gated.tuning_fig12_sites", "cpu")
     if recorded is None:
         pytest.skip("no tuning of the sites is recorded at tier cpu")
-    budget = vars(tiers.resolve(tuning_sites.NOTEBOOK, "cpu"))
-    assert {"gated": budget["gated_lr"], "relu": budget["baseline_lr"]} == recorded["findings"]["chosen"]
-    same = {name for name in budget if not name.endswith("_lr")}
-    assert {k: recorded["parameters"][k] for k in same} == {k: budget[k] for k in same}
-    assert not set(recorded["findings"]["seeds"]) & set(budget["seeds"])
+    budget = tiers.resolve(tuning_sites.NOTEBOOK, "cpu")
+    assert tuning_sites.budgeted(budget) == recorded["findings"]["chosen"]
+    same = {name for name in vars(budget) if not name.endswith("_lr")}
+    assert {k: recorded["parameters"][k] for k in same} == {k: vars(budget)[k] for k in same}
+    assert not set(recorded["findings"]["seeds"]) & set(budget.seeds)
     table = pd.read_csv(results.folder("cpu") / "gated" / "tuning_fig12_sites.csv")
-    assert tuning_sites.chosen(tuning_sites.scores(table)) == recorded["findings"]["chosen"]
+    assert tuning.chosen(tuning.scores(table)) == recorded["findings"]["chosen"]
     # The lambdas make both kinds reach a common range of loss at every site that was looked at.
-    common = everywhere.overlap(tuning_sites.picked(table, recorded["findings"]["chosen"]))
+    common = pd.DataFrame(recorded["findings"]["overlap"])
     assert (common["from"] < common["to"]).all()
 
 

@@ -78,7 +78,8 @@ def _notebook(notebook: str, budget: SimpleNamespace, done: set[str]) -> Estimat
     for site in chapters.sites(
         subject, budget
     ):  # one after the other: time and disk add up, memory is that of the largest
-        here = _one_site(notebook, subject, site, plan(budget), budget, unread, done)
+        methods = plan(plans.at(budget, site)) if hasattr(budget, "sites") else plan(budget)
+        here = _one_site(notebook, subject, site, methods, budget, unread, done)
         found.trains, found.stored = found.trains + here.trains, found.stored + here.stored
         for kind, seconds in here.seconds.items():
             found.seconds[kind] = found.seconds.get(kind, 0.0) + seconds

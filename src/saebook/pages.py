@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from saebook import choices, claims, ledger, paths, results, tuning, tuning_sites
+from saebook import choices, claims, ledger, paths, results, tuning
 from saebook.ledger import Standing
 from saebook.status import State
 
@@ -195,14 +195,14 @@ def _tuning_table(file: Path) -> str:
     points, winners = pd.read_csv(file.with_suffix(".csv")), record["findings"]["chosen"]
     if "d_sae" in winners:
         return f"For `{paper}/{name}`, without any remedy:\n\n{_dead_table(points, winners)}"
-    over_sites, ends = "site" in points, (points.lr.min(), points.lr.max())
-    scored = tuning_sites.scores(points) if over_sites else tuning.scores(points, tuning.RULES[paper])
+    ends = (points.lr.min(), points.lr.max())
+    scored = tuning.scores(points, tuning.RULES[paper])
     rows = [
         [
             r.method,
             f"{r.lr:g}" + (_won(r.lr in ends) if winners.get(r.method) == r.lr else ""),
             _cost(r.cost, r.broken),
-            r.n if over_sites else r.seeds,
+            r.seeds,
         ]
         for r in scored.itertuples()
     ]
@@ -212,8 +212,6 @@ def _tuning_table(file: Path) -> str:
         "e2e": "added loss at equal L0",
     }[paper]
     header = ["kind", "learning rate", f"{what}, against the middle of the sound rates", "tuning seeds"]
-    if over_sites:
-        header[2:] = [f"{what}, against the best of all rates", "tuning seeds and sites"]
     return f"For `{paper}/{name}`:\n\n{_table(header, rows)}"
 
 

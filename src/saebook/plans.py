@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from saebook.analysis.dead import VARIANTS
 from saebook.objectives import Objective
+from saebook.subject import Site
 from saebook.sweep import Data, Method
 from saebook.train import Training
 
@@ -26,6 +27,16 @@ def gated_against_baseline(budget: SimpleNamespace) -> list[Method]:
             _gated_training(budget, budget.baseline_lr),
         ),
     ]  # fmt: skip
+
+
+def at(budget: SimpleNamespace, site: Site) -> SimpleNamespace:
+    """The budget at one of several sites: a rate that is given by kind of site is this one's.
+
+    A kind for which none was chosen takes the smallest, which breaks nothing.
+    """
+    rates = {name: vars(budget)[name] for name in ("gated_lr", "baseline_lr")}
+    here = {name: r.get(site.kind, min(r.values())) for name, r in rates.items() if isinstance(r, dict)}
+    return SimpleNamespace(**vars(budget) | here)
 
 
 def gated_alone(budget: SimpleNamespace) -> list[Method]:

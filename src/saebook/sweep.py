@@ -5,7 +5,7 @@ training, data order, evaluation, the member's seed and sparsity, and the source
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -82,10 +82,11 @@ def sweep(
 
 
 def across(
-    subject: Subject, sites: Sequence[Site], methods: list[Method], seeds: list[int], data: Data, store: Store | None = None
+    subject: Subject, sites: Sequence[Site], methods: Callable[[Site], list[Method]], seeds: list[int], data: Data,
+    store: Store | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """The same `sweep` at each of `sites`: one table, with the columns site and layer before its own."""
-    parts = [(site, sweep(subject, site, methods, seeds, data, store)) for site in sites]
+    """A `sweep` at each of `sites` by its own `methods`: one table, with the columns site and layer before its own."""
+    parts = [(site, sweep(subject, site, methods(site), seeds, data, store)) for site in sites]
     table = pd.concat([part.assign(site=site.kind, layer=site.layer) for site, part in parts], ignore_index=True)
     table = table[["site", "layer", *(column for column in table if column not in ("site", "layer"))]]
     table.attrs["trained"] = sum(part.attrs["trained"] for _, part in parts)
