@@ -57,6 +57,17 @@ def test_all_sites_replicate_no_more_often_than_promised():
     assert below / 400 <= 0.025 + 3 * (0.025 * 0.975 / 400) ** 0.5
 
 
+def test_a_mean_over_layers_takes_the_seeds_that_all_layers_have():
+    table = grid({("mlp_post", 0): 0.4, ("mlp_post", 1): 0.9}, noise=0.0)
+    found = everywhere.over_layers(table)
+    assert found.mean == pytest.approx(0.6, rel=0.01) and found.n == 3
+    table.loc[(table.layer == 1) & (table.seed == 2) & (table.method == "gated"), "loss_recovered"] -= 0.5
+    assert everywhere.over_layers(table).n == 2
+    nothing = table[table.site == "resid_post"]
+    assert everywhere.over_layers(nothing).n == everywhere.worst(nothing).n == 0
+    assert everywhere.farthest(everywhere.biases(nothing, "gated")).n == 0
+
+
 def test_the_bias_is_judged_where_it_reaches_farthest():
     found = everywhere.biases(grid(FACTORS), "gated")
     assert abs(everywhere.farthest(found).mean - 1) < 0.01
@@ -102,7 +113,10 @@ def test_a_sweep_over_sites_is_the_sweep_of_each(small_subject, text_folder, tmp
     data = Data(source=f"folder:{text_folder}", eval_rows=4, block=8)
     table = across(small_subject, places[:3:2], lambda _: methods, [0], data, Store(tmp_path / "runs"))
     assert table.site.tolist() == ["resid_post", "attn_z"] and table.attrs["trained"] == 2
-    assert across(small_subject, places[:3:2], lambda _: methods, [0], data, Store(tmp_path / "runs")).attrs["trained"] == 0
+    assert (
+        across(small_subject, places[:3:2], lambda _: methods, [0], data, Store(tmp_path / "runs")).attrs["trained"]
+        == 0
+    )
 
 
 def test_a_rate_is_chosen_for_each_kind_of_site():

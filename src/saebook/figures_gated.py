@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from saebook.figures import LABELS, PALETTE, QUANTITIES, finished, style, sweep_curve
+from saebook.figures import LABELS, PALETTE, QUANTITIES, finished, logarithmic, style, sweep_curve
 from saebook.stats import pareto_front
 
 # A kind of site by colour and by marker: told apart without either.
@@ -29,7 +29,8 @@ def ours_beside_paper(table: pd.DataFrame, paper: pd.DataFrame, site: str = "Res
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
     for method in sorted(table.method.unique()):
         sweep_curve(left, table, method)
-    left.set(xscale="log", xlabel="L0 (active features per token)", ylabel="loss recovered", title="this book")
+    left.set(xlabel="L0 (active features per token)", ylabel="loss recovered", title="this book")
+    logarithmic(left.xaxis)
     rows, drawn = paper[(paper.site == site) & (paper.L0 > 0)], []
     for (_, _, kind), group in rows.groupby(["model", "layer", "sae_type"]):
         front = group[pareto_front(group.L0, group.pct_CE_recovered)].sort_values("L0")
@@ -61,10 +62,11 @@ def bias_beside_paper(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
         right.scatter(group.L0, group[column], s=14, color=PALETTE[kind], alpha=0.6, linewidths=0)
     for ax, title in ((left, "this book"), (right, "paper, all models and sites")):
         ax.axhline(1.0, color="0.3", linewidth=1, linestyle=":")
-        ax.set(xscale="log", xlabel="L0 (active features per token)", ylabel=name, title=title)
+        ax.set(xlabel="L0 (active features per token)", ylabel=name, title=title)
     if outside:
         right.set_title(f"paper, all models and sites ({outside} rows lie outside)")
-    right.set(ylim=(low, high))
+    logarithmic(left.xaxis)
+    right.set(xscale="log", ylim=(low, high))
     return finished(figure, left)
 
 

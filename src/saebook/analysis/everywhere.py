@@ -11,6 +11,7 @@ from saebook.analysis import pareto, shrinkage
 from saebook.stats import Interval, joint_level, t_interval
 
 AT = ["site", "layer"]
+PAPER = {"Resid": "resid_post", "MLP": "mlp_out", "Attn": "attn_z"}  # the kinds of site of Figures 12 to 14
 
 
 def per_site(table: pd.DataFrame, read: Callable[[pd.DataFrame], Interval]) -> pd.DataFrame:
@@ -39,6 +40,12 @@ def biases(table: pd.DataFrame, method: str) -> pd.DataFrame:
     return per_site(table, lambda group: t_interval(shrinkage.mean_per_seed(group, method)))
 
 
+def over_layers(table: pd.DataFrame) -> Interval:
+    """L0 of Gated over the baseline as a mean over layers, on the log scale: a t interval over the seeds that all layers have."""
+    ratios = {place: pareto.ratio_per_seed(group, "gated", "relu") for place, group in table.groupby(AT, sort=False)}
+    return pareto.log_interval(np.exp(np.log(pd.DataFrame(ratios)).mean(axis=1, skipna=False)).tolist())
+
+
 def worst(table: pd.DataFrame) -> Interval:
     """What is known of the largest L0 ratio over all sites.
 
@@ -46,6 +53,8 @@ def worst(table: pd.DataFrame) -> Interval:
     the plain upper ends. That at least one lies above it takes an interval that holds for all at once, so the lower end is
     the largest of the joint ones. A site whose curves never meet makes the whole unknown.
     """
+    if not len(table):
+        return Interval(math.nan, 0.0, math.inf, 0)
     plain = l0_ratios(table)
     joint = l0_ratios(table, joint_level(len(plain)))
     if not plain["mean"].notna().all():
@@ -55,6 +64,8 @@ def worst(table: pd.DataFrame) -> Interval:
 
 def farthest(found: pd.DataFrame, centre: float = 1.0) -> Interval:
     """The interval of the site that reaches farthest from `centre`: every site lies in a band about it when this one does."""
+    if not len(found):
+        return Interval(math.nan, -math.inf, math.inf, 0)
     reach = np.maximum((found.low - centre).abs(), (found.high - centre).abs())
     row = found.loc[reach.idxmax()]
     return Interval(row["mean"], row.low, row.high, int(row.n))
@@ -71,7 +82,6 @@ def overlap(table: pd.DataFrame) -> pd.DataFrame:
 
 def beside_paper(ratios: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Our `ratios` with the published ones of the same kind of site: their median, range, and for how many there is one."""
-    kinds = {"Resid": "resid_post", "MLP": "mlp_out", "Attn": "attn_z"}
-    theirs = published.dropna().assign(site=lambda t: t.site.map(kinds)).groupby("site").ratio
+    theirs = published.dropna().assign(site=lambda t: t.site.map(PAPER)).groupby("site").ratio
     columns = theirs.agg(paper_median="median", paper_least="min", paper_most="max", paper_n="size")
     return ratios.merge(columns, left_on="site", right_index=True, how="left")
