@@ -17,7 +17,8 @@ def processor() -> str:
 
 def device(kind: str) -> str:
     """One line for where something ran; `kind` is cpu or cuda."""
-    return torch.cuda.get_device_name() if kind == "cuda" else f"{processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return torch.cuda.get_device_name() if kind == "cuda" else f"{processor()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def peak_memory() -> int:

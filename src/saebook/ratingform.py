@@ -41,7 +41,7 @@ def _card(number: int, card: Card) -> str:
         f"<p>On for {100 * card.density:.2g} % of tokens; at most {card.largest:.3g}.</p>{_histogram(card)}<ol>{texts}</ol>"
         + (f"<p>Raises the logits of {raises}.</p>" if raises else "")
         + f"<p><label>What is it about? <textarea rows=2></textarea></label></p>"
-        f"<fieldset><legend>Does that explanation fit what you see?</legend>{radios}</fieldset></details>"
+        f"<fieldset><legend style='font-size:1em'>Does that explanation fit what you see?</legend>{radios}</fieldset></details>"
     )
 
 
