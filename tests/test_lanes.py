@@ -1,5 +1,6 @@
 """Several notebooks at a time: in order, none before what it waits for, none left running."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -54,6 +55,24 @@ def test_an_interruption_leaves_nothing_running(monkeypatch, told):
             one.send_signal(signal.SIGINT)
     running.close()
     assert len(started) == 2 and all(one.poll() is not None for one in started)
+
+
+def test_a_terminated_book_takes_its_notebooks_along(tmp_path):
+    sleeper = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    program = (
+        "import subprocess, sys; from saebook import lanes; lanes._PATIENCE = 0.5\n"
+        f"start = lambda name, lane: subprocess.Popen([sys.executable, '-c', {sleeper!r}])\n"
+        "list(lanes.run([lanes.Piece('a')], start, 1))"
+    )
+    book = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 30
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    book.terminate()
+    assert book.wait(20) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_what_a_book_takes_is_reckoned_as_it_runs():

@@ -7,6 +7,7 @@ work of one with two. A notebook that takes its runs from another one's sweep wa
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,9 +52,10 @@ def run(
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """Start every piece in a free lane (`start(name, lane)`) once what it waits for has ended; yield each as it ends.
 
-    When the caller stops listening, or is interrupted, what still runs is interrupted too and waited for.
+    When the caller stops listening, is interrupted or terminated, what still runs is interrupted too and waited for.
     """
     waiting, left, running = list(todo), {piece.name for piece in todo}, {}
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         while waiting or running:
             for lane in set(range(lanes)) - running.keys():
@@ -69,6 +71,7 @@ def run(
             time.sleep(pause)
     finally:
         _stop([process for _, process in running.values()])
+        signal.signal(signal.SIGTERM, before)
 
 
 def wall(todo: list[Piece], lanes: int) -> float:
