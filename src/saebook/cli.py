@@ -123,7 +123,7 @@ def _status(options) -> int:
 
     for s in status.states(options.tier):
         seconds = "" if s.seconds is None else f"{s.seconds:.0f} s"
-        print(f"{s.name:28s} {s.tier:6s} {s.word:10s} {seconds:>7s}  {s.why}".rstrip())
+        print(f"{s.name:32s} {s.tier:6s} {s.word:10s} {seconds:>7s}  {s.why}".rstrip())
     return 0
 
 

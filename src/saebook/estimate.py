@@ -248,25 +248,25 @@ def megabytes(count: float) -> str:
 
 def table(found: list[Estimate], tier: str, at_once: int) -> list[str]:
     """The estimate as lines for a terminal; the book of `tier` runs `at_once` notebooks at a time."""
-    lines = [f"{'notebook':28s} {'time':>8s} {'memory':>8s} {'disk':>8s}  trains  download"]
+    lines = [f"{'notebook':32s} {'time':>8s} {'memory':>8s} {'disk':>8s}  trains  download"]
     for e in found:
         if not e.known:
             lines.append(
-                f"{e.notebook.replace('.', '/', 1):28s} not known before its subject is here; download: {e.download}"
+                f"{e.notebook.replace('.', '/', 1):32s} not known before its subject is here; download: {e.download}"
             )
             continue
         lines.append(
-            f"{e.notebook.replace('.', '/', 1):28s} {e.total:6.0f} s {megabytes(e.memory):>8s} {megabytes(e.disk):>8s}"
+            f"{e.notebook.replace('.', '/', 1):32s} {e.total:6.0f} s {megabytes(e.memory):>8s} {megabytes(e.disk):>8s}"
             f"  {e.trains:3d}{f' (+{e.stored} stored)' if e.stored else ''}  {e.download}"
         )
     if not any(e.known for e in found):
         return lines
     whole = sum(e.total for e in found)
     most = max((e.memory for e in found), default=0.0)
-    lines.append(f"{'in all':28s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(sum(e.disk for e in found)):>8s}")
+    lines.append(f"{'in all':32s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(sum(e.disk for e in found)):>8s}")
     if at_once > 1:
         todo = lanes.pieces(tier, {e.notebook.replace(".", "/", 1): e.total for e in found})
-        lines.append(f"{f'as a book, {at_once} at a time':28s} {lanes.wall(todo, at_once):6.0f} s and rendering")
+        lines.append(f"{f'as a book, {at_once} at a time':32s} {lanes.wall(todo, at_once):6.0f} s and rendering")
     kinds = {
         kind: sum(e.seconds.get(kind, 0.0) for e in found)
         for kind in ("start", "corpus", "subject", "training", "measuring")
