@@ -15,7 +15,7 @@ from saebook.sae.base import Member
 from saebook.store import Store
 from saebook.streams import Stream
 from saebook.sweep import Data, Method, histories, sweep
-from saebook.train import Job, Training, train
+from saebook.train import Job, Training, _init_biases, train
 
 TRAINING = Training(lr=3e-3, tokens=2560, batch=64, resample_at=(0.5,), dead_share=0.1)
 
@@ -230,3 +230,17 @@ def test_curves_come_back_by_run_with_the_share_that_is_dead(small_subject, site
     assert set(curves) >= {"method", "seed", "step", "loss", "l0", "dead"} and curves.dead.between(0, 1).all()
     first, last = (curves[curves.step == step] for step in (curves.step.min(), curves.step.max()))
     assert (first.dead == 0).all() and (last.dead > 0).any()
+
+
+def test_stacks_that_share_a_sample_begin_where_each_would_by_itself():
+    """The median is sought once for all that take activations alike, and a stack that normalises tokens has its own."""
+    x = 3 + torch.randn(500, 8, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.5, 3, 8)
+    kinds = [("relu", {}), ("topk", {}), ("relu", {"per_token": True}), ("topk", {"per_token": True})]
+    training = Training(lr=1e-3, tokens=512, batch=128)
+    made = [build(kind, 8, 16, (Member(0, 2), Member(1, 2)), **options) for kind, options in kinds]
+    _init_biases([Job(stack, training) for stack in made], x)
+    for (kind, options), stack in zip(kinds, made, strict=True):
+        alone = build(kind, 8, 16, (Member(0, 2), Member(1, 2)), **options)
+        alone.init_bias(alone.prepare(x)[0])
+        assert all(torch.equal(value, stack.state_dict()[name]) for name, value in alone.state_dict().items())
+    assert not torch.allclose(made[0].b_dec, made[2].b_dec)
