@@ -266,7 +266,9 @@ def table(found: list[Estimate], tier: str, at_once: int) -> list[str]:
     lines.append(f"{'in all':32s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(sum(e.disk for e in found)):>8s}")
     if at_once > 1:
         todo = lanes.pieces(tier, {e.notebook.replace(".", "/", 1): e.total for e in found})
-        lines.append(f"{f'as a book, {at_once} at a time':32s} {lanes.wall(todo, at_once):6.0f} s and rendering")
+        lines.append(
+            f"{f'as a book, {at_once} at a time':32s} {lanes.wall(todo, at_once):6.0f} s, rendering and what pages compute besides training"
+        )
     kinds = {
         kind: sum(e.seconds.get(kind, 0.0) for e in found)
         for kind in ("start", "corpus", "subject", "training", "measuring")
