@@ -197,11 +197,12 @@ def _tuning_table(file: Path) -> str:
         return f"For `{paper}/{name}`, without any remedy:\n\n{_dead_table(points, winners)}"
     ends = (points.lr.min(), points.lr.max())
     scored = tuning.scores(points, tuning.RULES[paper])
+    first = scored[scored.broken > 0].groupby("method").lr.min()
     rows = [
         [
             r.method,
             f"{r.lr:g}" + (_won(r.lr in ends) if winners.get(r.method) == r.lr else ""),
-            _cost(r.cost, r.broken),
+            _cost(r.cost, r.broken, r.lr > first.get(r.method, math.inf)),
             r.seeds,
         ]
         for r in scored.itertuples()
@@ -215,10 +216,10 @@ def _tuning_table(file: Path) -> str:
     return f"For `{paper}/{name}`:\n\n{_table(header, rows)}"
 
 
-def _cost(cost: float, broken: int) -> str:
+def _cost(cost: float, broken: int, above: bool) -> str:
     """What a rate costs, unless it has no say."""
-    if broken:
-        return f"out: {broken} SAE{'s' * (broken > 1)} broke"
+    if broken or above:
+        return f"out: {broken} SAE{'s' * (broken > 1)} broke" if broken else "out: a smaller rate broke some"
     return _number(cost) if math.isfinite(cost) else "the curves do not meet"
 
 
