@@ -59,7 +59,14 @@ def test_a_rate_at_which_an_sae_collapses_is_not_chosen(by_k):
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
 @pytest.mark.parametrize(
-    "notebook", ["gated.fig05_pareto", "gated.fig08_ablations", "topk.fig02_activations", "e2e.fig01_pareto"]
+    "notebook",
+    [
+        "gated.fig05_pareto",
+        "gated.fig08_ablations",
+        "gated.fig09_rescale_shift",
+        "topk.fig02_activations",
+        "e2e.fig01_pareto",
+    ],
 )
 def test_the_budget_holds_what_the_record_chose(notebook, tier):
     paper, name = notebook.split(".")
