@@ -22,8 +22,8 @@ from sae_lens import (
 )  # fmt: skip
 from sae_lens.saes.sae import TrainStepInput
 
-from saebook.sae import Member, build
-from saebook.train import Job, Training
+from saebook.sae.registry import Member, build
+from saebook.training.loop import TrainConfig, TrainState
 
 BATCH, ROUNDS = 1024, 9
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -74,7 +74,9 @@ def theirs(kind: str, d_in: int, d_sae: int, k: int) -> list[Theirs]:
 class Ours:
     def __init__(self, kind: str, d_in: int, d_sae: int, k: int):
         member = Member(0, float(k) if kind == "topk" else 1.0)
-        self.job = Job(build(kind, d_in, d_sae, (member,), device=DEVICE), Training(lr=1e-3, tokens=BATCH * 10**6))
+        self.job = TrainState(
+            build(kind, d_in, d_sae, (member,), device=DEVICE), TrainConfig(lr=1e-3, tokens=BATCH * 10**6)
+        )
         self.job.silent[:, : d_sae // 10] = BATCH * 10**6
         self.number = 0
 

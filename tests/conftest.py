@@ -83,6 +83,6 @@ def small_subject_folder(tmp_path_factory, small_documents):
 
 @pytest.fixture(scope="session")
 def small_subject(small_subject_folder):
-    from saebook.subject import Subject
+    from saebook.subject.model import Subject
 
     return Subject.load(str(small_subject_folder), device="cpu")

@@ -8,31 +8,25 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook import tiers
-from saebook.analysis import (
-    ablations,
-    activations,
-    dead,
-    endtoend,
-    pareto,
-    planted,
-    pruned,
-    regated,
-    rescaled,
-    shrinkage,
-    undertrained,
-)
-from saebook.analysis.geometry import max_cosine
-from saebook.analysis.pareto import matched_ratio, value_at
-from saebook.sae import Member, build
-from saebook.store import Store
-from saebook.streams import Stream
-from saebook.sweep import Data
+from saebook.book import budgets
+from saebook.evaluation import pareto
+from saebook.evaluation.geometry import max_cosine
+from saebook.evaluation.pareto import matched_ratio, value_at
+from saebook.papers.checks import planted
+from saebook.papers.e2e import comparison
+from saebook.papers.gated import recipe, shrinkage
+from saebook.papers.gated.refits import as_gated, resampling, rescale_shift, thresholded
+from saebook.papers.topk import activations, dead_latents
+from saebook.sae.base import Member
+from saebook.sae.registry import build
+from saebook.training.buffers import ActivationBuffer
+from saebook.training.store import Store
+from saebook.training.sweep import Data
 
 
 @pytest.fixture(scope="module")
 def budget():
-    return tiers.resolve("ruler.planted", "smoke")
+    return budgets.resolve("checks.planted", "smoke")
 
 
 def test_seeds_lie_as_far_apart_as_the_farthest_two():
@@ -167,12 +161,14 @@ def test_the_gap_over_widths_and_the_power_law_are_read_back():
 def test_remedies_against_dead_latents_are_told_apart():
     rows = [
         {"method": name, "seed": seed, "step": step, "dead": (0.6 - 0.3 * transposed - 0.2 * auxk) * step / 10}
-        for name, (transposed, auxk) in dead.VARIANTS.items()
+        for name, (transposed, auxk) in dead_latents.VARIANTS.items()
         for seed in range(2)
         for step in (0, 10)
     ]
-    shares = dead.final_shares(pd.DataFrame(rows))
-    assert dead.effect(shares, 0) == pytest.approx([-0.3] * 2) and dead.effect(shares, 1) == pytest.approx([-0.2] * 2)
+    shares = dead_latents.final_shares(pd.DataFrame(rows))
+    assert dead_latents.effect(shares, 0) == pytest.approx([-0.3] * 2) and dead_latents.effect(
+        shares, 1
+    ) == pytest.approx([-0.2] * 2)
     assert shares["neither"].to_list() == pytest.approx([0.6] * 2)
 
 
@@ -187,18 +183,18 @@ def objectives_table(seeds=3):
         for level in (0.1, 0.2, 0.4, 0.8)
         for seed in range(seeds)
     ]  # fmt: skip
-    return endtoend.with_counts(pd.DataFrame(rows))
+    return comparison.with_counts(pd.DataFrame(rows))
 
 
 def test_end_to_end_ratios_are_read_back_at_equal_l0_and_at_equal_loss():
     table = objectives_table()
-    assert endtoend.ratios_at_equal_loss(table, "e2e", "local", "l0") == pytest.approx([0.5] * 3)
-    assert endtoend.ratios_at_equal_loss(table, "e2e+ds", "local", endtoend.ALIVE) == pytest.approx([2 / 3] * 3)
+    assert comparison.ratios_at_equal_loss(table, "e2e", "local", "l0") == pytest.approx([0.5] * 3)
+    assert comparison.ratios_at_equal_loss(table, "e2e+ds", "local", comparison.ALIVE) == pytest.approx([2 / 3] * 3)
     # Straight segments between points of a hyperbola: near one half, as the loss is inverse to L0, and never more.
-    found = endtoend.mean_ratios(table, "e2e", "local", endtoend.CE, "l0")
+    found = comparison.mean_ratios(table, "e2e", "local", comparison.CE, "l0")
     assert all(0.42 < value <= 0.55 for value in found)
     assert np.isnan(
-        endtoend.mean_ratios(
+        comparison.mean_ratios(
             table.assign(l0=table.l0 * (1 + 1e3 * (table.method == "e2e"))), "e2e", "local", "ce", "l0"
         )
     ).all()
@@ -206,9 +202,9 @@ def test_end_to_end_ratios_are_read_back_at_equal_l0_and_at_equal_loss():
 
 def test_runs_of_similar_loss_are_picked_by_rule():
     table = objectives_table()
-    level = endtoend.common_level(table)
+    level = comparison.common_level(table)
     assert level == pytest.approx((0.1 * 1.02 * 0.8) ** 0.5)
-    chosen = endtoend.nearest(table, level)
+    chosen = comparison.nearest(table, level)
     assert len(chosen) == 9 and set(chosen.key) <= {
         "local0.2",
         "local0.4",
@@ -217,13 +213,13 @@ def test_runs_of_similar_loss_are_picked_by_rule():
         "e2e+ds0.2",
         "e2e+ds0.4",
     }
-    at = endtoend.at_level(table, level).groupby("method").l0.mean()
+    at = comparison.at_level(table, level).groupby("method").l0.mean()
     assert at["e2e"] / at["local"] == pytest.approx(0.5, rel=1e-3)
     apart = table[
         ~((table.method == "e2e") & (table.ce_increase > 0.15))
         & ~((table.method == "local") & (table.ce_increase < 0.3))
     ]
-    assert apart.ce_increase.min() < endtoend.common_level(apart) < apart.ce_increase.max()
+    assert apart.ce_increase.min() < comparison.common_level(apart) < apart.ce_increase.max()
 
 
 def test_errors_on_the_way_are_those_of_a_plain_pass(small_subject, tmp_path):
@@ -233,7 +229,7 @@ def test_errors_on_the_way_are_those_of_a_plain_pass(small_subject, tmp_path):
     store = Store(tmp_path)
     store.save("a", *sae.to_saelens(0))
     run = {"method": "e2e", "seed": 0, "sparsity": 1.0, "ce_increase": 0.5, "key": "a"}
-    found = endtoend.later_errors(pd.DataFrame([run]), small_subject, site, rows, store).set_index("position")
+    found = comparison.later_errors(pd.DataFrame([run]), small_subject, site, rows, store).set_index("position")
     assert list(found.index) == ["blocks.1.hook_resid_pre", "blocks.2.hook_resid_pre"]
     seen = {}
 
@@ -268,10 +264,10 @@ def test_errors_are_compared_at_one_added_loss():
         for kind, factor, levels in (("local", 1.0, (0.1, 0.4, 1.6)), ("e2e", 5.0, (0.2, 0.7, 2.0)))
         for ce in levels
     ]
-    found = endtoend.errors_at_level(pd.DataFrame(rows), 0.5).set_index("method")
+    found = comparison.errors_at_level(pd.DataFrame(rows), 0.5).set_index("method")
     assert found.mse["local"] == pytest.approx(0.25) and found.mse["e2e"] == pytest.approx(1.25)
     assert found.mse_after_0["e2e"] == pytest.approx(2.5)
-    assert endtoend.errors_at_level(pd.DataFrame(rows), 5.0).empty
+    assert comparison.errors_at_level(pd.DataFrame(rows), 5.0).empty
 
 
 def test_error_ratios_leave_out_the_site_itself(small_subject):
@@ -288,9 +284,9 @@ def test_error_ratios_leave_out_the_site_itself(small_subject):
         for block in (1, 2, 3)
     ]
     errors = pd.DataFrame(rows)
-    assert endtoend.error_ratios(errors, site, "e2e", "local") == pytest.approx([8.0] * 3)
-    assert np.isnan(endtoend.error_ratios(errors[errors.method == "e2e"], site, "e2e", "local")).all()
-    assert endtoend.error_ratios_between_seeds(errors, site, "e2e") == pytest.approx([1.0] * 3)
+    assert comparison.error_ratios(errors, site, "e2e", "local") == pytest.approx([8.0] * 3)
+    assert np.isnan(comparison.error_ratios(errors[errors.method == "e2e"], site, "e2e", "local")).all()
+    assert comparison.error_ratios_between_seeds(errors, site, "e2e") == pytest.approx([1.0] * 3)
 
 
 def test_cosines_tell_shared_dictionaries_from_unrelated_ones():
@@ -303,16 +299,16 @@ def test_cosines_tell_shared_dictionaries_from_unrelated_ones():
     directions = {("local", seed): shared[torch.randperm(60, generator=generator)] for seed in range(3)}
     directions |= {("e2e", seed): drawn() for seed in range(3)}
     directions |= {("e2e+ds", seed): torch.cat([shared[:30], drawn(30)]) for seed in range(3)}
-    found = endtoend.cosines(directions)
+    found = comparison.cosines(directions)
     means = found.groupby("method")[["within", "seeds", "local"]].mean()
     assert means.seeds["local"] == pytest.approx(1.0, abs=1e-5) and means.seeds["e2e"] < 0.6
     assert means.local["e2e"] < means.local["e2e+ds"] < means.local["local"]
-    assert endtoend.differences(found, "local", "e2e+ds", "e2e") == pytest.approx(
+    assert comparison.differences(found, "local", "e2e+ds", "e2e") == pytest.approx(
         [means.local["e2e+ds"] - means.local["e2e"]] * 3, abs=0.03
     )
-    random = endtoend.random_cosines(directions).groupby("method").seeds.mean()
+    random = comparison.random_cosines(directions).groupby("method").seeds.mean()
     assert random["local"] == pytest.approx(means.seeds["e2e"], abs=0.05)
-    intervals = endtoend.element_intervals(found, ["seeds"])
+    intervals = comparison.element_intervals(found, ["seeds"])
     assert intervals["e2e seeds"].low < means.seeds["e2e"] < intervals["e2e seeds"].high
 
 
@@ -321,7 +317,7 @@ def test_only_elements_that_fire_count(small_subject):
     sae = build("normalised_relu", 32, 24, (Member(0, 1.0),))
     sae.b_enc.data[0, :10] = -1e6
     rows = torch.randint(300, (4, 32), generator=torch.Generator().manual_seed(2))
-    alive = endtoend.alive_directions(sae, small_subject, site, rows)
+    alive = comparison.alive_directions(sae, small_subject, site, rows)
     assert len(alive) <= 14 and torch.allclose(alive.norm(dim=1), torch.ones(len(alive)), atol=1e-5)
 
 
@@ -335,7 +331,7 @@ def baseline(d_in=12, d_sae=40, dtype=torch.float64, seed=0):
 
 def test_a_baseline_is_a_gated_sae():
     sae, x = baseline()
-    gated = regated.as_gated(sae)
+    gated = as_gated.as_gated(sae)
     assert torch.allclose(gated.encode(x), sae.encode(x), rtol=1e-12, atol=1e-12)
     gated.b_gate.data += 1.0
     assert gated.b_mag.equal(sae.b_enc) and not gated.b_gate.equal(sae.b_enc)
@@ -344,21 +340,21 @@ def test_a_baseline_is_a_gated_sae():
 @pytest.mark.parametrize("kind", ["relu", "gated"])
 def test_a_threshold_keeps_the_share_that_was_asked_for_and_the_strongest(kind):
     sae, x = baseline()
-    gated = regated.as_gated(sae)
+    gated = as_gated.as_gated(sae)
     if kind == "gated":
         generator = torch.Generator().manual_seed(3)
         for name in ("r_mag", "b_mag"):
             getattr(gated, name).data += 0.3 * torch.randn(gated.r_mag.shape, generator=generator, dtype=x.dtype)
     f = gated.encode(x)
     for share in (0.9, 0.5, 0.2):
-        left = pruned.keep_strongest(gated, x, share).encode(x)
+        left = thresholded.keep_strongest(gated, x, share).encode(x)
         assert (left > 0).sum() == pytest.approx(share * float((f > 0).sum()), abs=2)
         assert torch.equal(left[left > 0], f[left > 0]) and f[(left == 0)].max() <= left[left > 0].min()
-        blind = pruned.keep_at_random(gated, x, share).encode(x)
+        blind = thresholded.keep_at_random(gated, x, share).encode(x)
         left_over = float((blind > 0).sum()) - share * float((f > 0).sum())
         assert 0 <= left_over <= float((f > 0).sum((0, 1)).max())  # whole latents are shut, and never too many
         assert torch.equal(blind[blind > 0], f[blind > 0]) and blind[blind > 0].min() < left[left > 0].min()
-    assert torch.equal(pruned.keep_strongest(gated, x, 1.0).encode(x), f)
+    assert torch.equal(thresholded.keep_strongest(gated, x, 1.0).encode(x), f)
 
 
 def test_the_share_is_chosen_by_the_fewest_features_at_equal_loss():
@@ -371,30 +367,30 @@ def test_the_share_is_chosen_by_the_fewest_features_at_equal_loss():
         )
 
     scored = {1.0: swept({0: 1.0, 1: 1.0}), 0.5: swept({0: 0.8, 1: 1.2}), 0.2: swept({0: 0.9, 1: 1.5})}
-    assert [pruned.choose(scored, seed) for seed in (0, 1)] == [0.5, 1.0]
+    assert [thresholded.choose(scored, seed) for seed in (0, 1)] == [0.5, 1.0]
     scored[0.1] = swept({0: 0.1, 1: 0.1}).assign(loss_recovered=0.1)  # reaches nothing in common: never chosen
-    assert pruned.choose(scored, 0) == 0.5
+    assert thresholded.choose(scored, 0) == 0.5
 
 
 @pytest.fixture
 def stream(small_subject, tmp_path):
     rows = np.random.default_rng(0).integers(0, 300, (64, 32))
-    return Stream(small_subject, small_subject.site("resid_post", 1), rows, 256, skip=1, block=64)
+    return ActivationBuffer(small_subject, small_subject.site("resid_post", 1), rows, 256, skip=1, block=64)
 
 
 def test_a_planted_rescale_and_shift_are_learnt_back_and_nothing_else_moves(stream):
     sae, _ = baseline(stream.site.d_in, 48, torch.float32)
     sae.W_enc.data *= 0.5
     sae.W_dec.data[:] = torch.linalg.qr(torch.randn(48, 32, generator=torch.Generator().manual_seed(1)))[0]
-    gated = regated.as_gated(sae)
+    gated = as_gated.as_gated(sae)
     x = stream.sample(2000) / stream.scale
     truth, before = copy.deepcopy(gated), {n: p.clone() for n, p in gated.named_parameters()}
     gated.r_mag.data -= 0.4
-    planted_error = float(rescaled.reconstruction(gated, x).detach())
-    (curve,) = rescaled.learn([gated], stream, rescaled.Fit(tokens=256 * 7, lr=0.05, batch=256))
-    error = float(rescaled.reconstruction(gated, x).detach())
+    planted_error = float(rescale_shift.reconstruction(gated, x).detach())
+    (curve,) = rescale_shift.learn([gated], stream, rescale_shift.Fit(tokens=256 * 7, lr=0.05, batch=256))
+    error = float(rescale_shift.reconstruction(gated, x).detach())
     assert curve[-1] < curve[0] and error < planted_error
-    assert error < 1.02 * float(rescaled.reconstruction(truth, x).detach())
+    assert error < 1.02 * float(rescale_shift.reconstruction(truth, x).detach())
     frozen = set(before) - {"r_mag", "b_mag"}
     assert all(torch.allclose(dict(gated.named_parameters())[n], before[n], rtol=1e-5) for n in frozen)
 
@@ -402,14 +398,14 @@ def test_a_planted_rescale_and_shift_are_learnt_back_and_nothing_else_moves(stre
 def test_fitted_baselines_lie_in_the_store_and_are_read_back(small_subject, text_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
     store, site = Store(tmp_path / "runs"), small_subject.site("resid_post", 1)
-    data, fit = Data(source=f"folder:{text_folder}", eval_rows=16, block=32), rescaled.Fit(2048, 0.05, 256)
+    data, fit = Data(source=f"folder:{text_folder}", eval_rows=16, block=32), rescale_shift.Fit(2048, 0.05, 256)
     sae, _ = baseline(site.d_in, 48, torch.float32)
     store.save("a", *sae.to_saelens(0))
-    rows = regated.rows_of("held_out", data.eval_rows, small_subject, data)
+    rows = as_gated.rows_of("validation", data.eval_rows, small_subject, data)
     line = pd.DataFrame([{"method": "relu", "d_sae": 48, "sparsity": 1.0, "seed": 0, "key": "a"}])
-    plain = regated.measured([sae], line, "relu", small_subject, site, rows, data.skip)
-    first = rescaled.rescaled(plain, small_subject, site, data, fit, store)
-    again = rescaled.rescaled(plain, small_subject, site, data, fit, store)
+    plain = as_gated.measured([sae], line, "relu", small_subject, site, rows, data.skip)
+    first = rescale_shift.rescaled(plain, small_subject, site, data, fit, store)
+    again = rescale_shift.rescaled(plain, small_subject, site, data, fit, store)
     assert (first.attrs["trained"], again.attrs["trained"]) == (1, 0) and first.equals(again)
     assert first.normalised_mse[0] < plain.normalised_mse[0] and first.l0[0] <= plain.l0[0]
     assert list(first.method) == ["rescaled"] and store.has(first.key[0])
@@ -424,7 +420,7 @@ def test_ablations_are_compared_at_their_own_sparsities():
         for value, q in zip(lambdas, quality, strict=True)
         if method == "gated" or value >= 1
     ]
-    assert ablations.full_over(pd.DataFrame(rows), "gated_untied") == pytest.approx([0.8, 0.8])
+    assert recipe.full_over(pd.DataFrame(rows), "gated_untied") == pytest.approx([0.8, 0.8])
 
 
 def test_the_change_by_resampling_and_the_published_rows_by_share_alive():
@@ -436,11 +432,11 @@ def test_the_change_by_resampling_and_the_published_rows_by_share_alive():
         for s in (0, 1)
         for q in quality
     ]
-    assert undertrained.change(pd.DataFrame(rows)) == pytest.approx([0.5, 0.5])
+    assert resampling.change(pd.DataFrame(rows)) == pytest.approx([0.5, 0.5])
     # At the same lambda: Gated as before, the baseline at half of what it has without; loss as planted.
     raised = {"gated": 0.02, "relu": 0.0, "gated_not_resampled": 0.0, "relu_not_resampled": 0.0}
     same = pd.DataFrame(rows).assign(sparsity=lambda t: t.l0 / t.method.map(factors))
-    ratios, gains = undertrained.raised(same.assign(loss_recovered=same.loss_recovered + same.method.map(raised)))
+    ratios, gains = resampling.raised(same.assign(loss_recovered=same.loss_recovered + same.method.map(raised)))
     assert ratios == pytest.approx([0.5**0.5] * 2) and gains == pytest.approx([0.01] * 2)
     columns = ["model", "site", "layer", "sae_type", "L0", "pct_CE_recovered", "pct_alive"]
     published = pd.DataFrame(
@@ -451,5 +447,5 @@ def test_the_change_by_resampling_and_the_published_rows_by_share_alive():
         ],
         columns=columns,
     )
-    found = undertrained.published_by_alive(published, (90.0,)).loc[("m", 90.0)]
+    found = resampling.published_by_alive(published, (90.0,)).loc[("m", 90.0)]
     assert found["all rows"] == pytest.approx(1 / 1.5, rel=0.01) and found["rows above"] == pytest.approx(0.5, rel=0.01)

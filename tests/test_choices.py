@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from saebook import choices
-from saebook.errors import UserError
+from saebook.claims import choices
+from saebook.common.errors import UserError
 
 
 @pytest.fixture

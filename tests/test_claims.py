@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from saebook import claims, paths
-from saebook.claims import Claim, Verdict, verdict
-from saebook.errors import UserError
-from saebook.stats import Interval, joint_level, t_interval
+from saebook.claims import ledger
+from saebook.claims.ledger import Claim, Verdict, verdict
+from saebook.common import paths
+from saebook.common.errors import UserError
+from saebook.evaluation.intervals import Interval, joint_level, t_interval
 
 COMMON = {"where": "w", "claim": "c", "source": "s", "quantity": "q", "live": "gated.note:key"}
 FEWER = Claim("gated.a", kind="direction", null_value=1.0, smallest_effect=0.05, side="below", **COMMON)
@@ -147,20 +148,20 @@ def test_a_narrower_interval_about_the_same_mean_never_loses_a_verdict(claim):
 
 
 def test_the_ledger_covers_the_three_papers():
-    rows = claims.load()
-    assert {c.paper for c in rows} == set(claims.PAPERS) and {c.kind for c in rows} == set(claims.KINDS)
+    rows = ledger.load()
+    assert {c.paper for c in rows} == set(ledger.PAPERS) and {c.kind for c in rows} == set(ledger.KINDS)
     judged_here = [c for c in rows if c.live]
     assert len(judged_here) >= 40 and all(c.source and c.claim.endswith(".") for c in rows)
     assert any(not c.confirmed for c in rows) and any(c.not_comparable for c in rows)
-    assert {c.notebook.split(".")[0] for c in judged_here} == set(claims.PAPERS)
+    assert {c.notebook.split(".")[0] for c in judged_here} == set(ledger.PAPERS)
     assert all(c.notebook.startswith(c.paper + ".") for c in judged_here)
 
 
 def test_every_claim_of_a_chapter_that_exists_has_its_live_quantity():
-    from saebook import runner
+    from saebook.book import runner
 
     exist = {name.replace("/", ".") for name in runner.names()}
-    for claim in claims.load():
+    for claim in ledger.load():
         if claim.notebook in exist:
             source = (paths.root() / "notebooks" / f"{claim.notebook.replace('.', '/')}.ipynb").read_text()
             assert f'\\"{claim.key}\\"' in source, claim.id
@@ -188,4 +189,4 @@ def test_a_row_that_means_nothing_is_refused(tmp_path, monkeypatch, row, words):
     rows = [good | row] if words else [good, good]
     (tmp_path / "data" / "claims.yml").write_text(yaml.safe_dump(rows))
     with pytest.raises(UserError, match=words or "twice"):
-        claims.load()
+        ledger.load()

@@ -4,19 +4,20 @@ import time
 
 import pytest
 
-from saebook import estimate, plans, tiers
-from saebook.errors import UserError
-from saebook.estimate import Estimate
-from saebook.objectives import Objective
-from saebook.store import Store
-from saebook.sweep import Data, Method, runs, sweep
-from saebook.train import Training
+from saebook.book import budgets, estimate
+from saebook.book.estimate import Estimate
+from saebook.common.errors import UserError
+from saebook.papers import plans
+from saebook.training.loop import TrainConfig
+from saebook.training.objectives import Objective
+from saebook.training.store import Store
+from saebook.training.sweep import Data, Method, runs, sweep
 
-TRAINING = Training(lr=3e-3, tokens=40_000, batch=256)
+TRAINING = TrainConfig(lr=3e-3, tokens=40_000, batch=256)
 METHODS = [Method("gated", 512, (0.5, 2.0), TRAINING), Method("relu", 768, (0.5, 2.0), TRAINING)]
 
 
-ROWS = Training(lr=3e-3, tokens=25_600, batch=256, beta1=0.9, resample_at=())
+ROWS = TrainConfig(lr=3e-3, tokens=25_600, batch=256, beta1=0.9, resample_at=())
 PAST_THE_SITE = [
     Method("normalised_relu", 512, (0.5, 2.0), ROWS, (), name, objective)
     for name, objective in {"local": Objective(reconstruction=1.0), "e2e": Objective(kl=1.0, downstream=1.0)}.items()
@@ -57,11 +58,11 @@ def quick(monkeypatch, small_subject):
 
 
 def test_shared_runs_and_the_corpus_are_paid_once(quick):
-    first, second, ruler = estimate.estimate("cpu", ["gated/fig05_pareto", "gated/fig06_shrinkage", "ruler/planted"])
+    first, second, checks = estimate.estimate("cpu", ["gated/fig05_pareto", "gated/fig06_shrinkage", "checks/planted"])
     assert (first.trains, first.stored, first.total) == (40, 0, 118.0)
     assert (second.trains, second.stored, second.total) == (0, 40, 1.0)
-    assert (ruler.trains, ruler.total) == (0, 1.0)
-    lines = estimate.table([first, second, ruler], "cpu", 2)
+    assert (checks.trains, checks.total) == (0, 1.0)
+    lines = estimate.table([first, second, checks], "cpu", 2)
     assert any("in all" in line and "120 s" in line for line in lines) and "(+40 stored)" in lines[2]
     assert any("2 at a time" in line and "119 s" in line for line in lines)  # the ruler beside Figure 5, then Figure 6
 
@@ -81,7 +82,7 @@ def test_a_notebook_without_a_subject_costs_its_start(quick):
 
 
 def test_every_plan_belongs_to_a_notebook_with_a_budget():
-    assert set(plans.PLANS) <= set(tiers.load("smoke"))
+    assert set(plans.PLANS) <= set(budgets.load("smoke"))
 
 
 def test_a_subject_that_is_not_there_is_one_line(monkeypatch, tmp_path):

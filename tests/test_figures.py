@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
 
-from saebook import figures, figures_encoders, figures_gated
-from saebook.stats import t_interval
+from saebook.evaluation.intervals import t_interval
+from saebook.papers.gated.drawing import encoders, sweeps
+from saebook.plotting import curves
 
 SPARSITIES = (0.5, 2.0)
 
@@ -51,19 +52,19 @@ def lines(axes, colour: str) -> list[list[tuple[float, float]]]:
 
 def test_the_left_panel_has_a_dot_per_sae_and_a_line_through_the_means(paper):
     table = sweep(seeds=3)
-    left, _ = figures_gated.ours_beside_paper(table, paper).axes
+    left, _ = sweeps.ours_beside_paper(table, paper).axes
     dots = np.concatenate([np.asarray(c.get_offsets()) for c in left.collections if len(c.get_offsets()) == 6])
     assert np.allclose(sorted(dots.tolist()), sorted(table[["l0", "loss_recovered"]].to_numpy().tolist()))
     assert left.get_xscale() == "log"
     for method in ("gated", "relu"):
         means = table[table.method == method].groupby("sparsity")[["l0", "loss_recovered"]].mean().sort_values("l0")
-        (line,) = lines(left, figures.PALETTE[method])
+        (line,) = lines(left, curves.PALETTE[method])
         assert np.allclose(line, means.to_numpy())
 
 
 def test_the_left_panel_shows_the_t_interval_over_seeds_both_ways(paper):
     table = sweep(seeds=3)
-    left, _ = figures_gated.ours_beside_paper(table, paper).axes
+    left, _ = sweeps.ours_beside_paper(table, paper).axes
     bars = [
         segment
         for bar in left.containers
@@ -78,19 +79,19 @@ def test_the_left_panel_shows_the_t_interval_over_seeds_both_ways(paper):
 
 
 def test_one_seed_makes_a_figure_without_intervals(paper):
-    left, _ = figures_gated.ours_beside_paper(sweep(seeds=1), paper).axes
+    left, _ = sweeps.ours_beside_paper(sweep(seeds=1), paper).axes
     assert not left.containers
-    assert len(lines(left, figures.PALETTE["gated"])) == 1
+    assert len(lines(left, curves.PALETTE["gated"])) == 1
 
 
 def test_the_right_panel_shows_the_fronts_of_the_site_as_shares(paper):
-    _, right = figures_gated.ours_beside_paper(sweep(seeds=1), paper, site="Resid").axes
-    assert lines(right, figures.PALETTE["gated"]) == [[(10.0, 0.97), (50.0, 0.99)]]
-    assert lines(right, figures.PALETTE["baseline"]) == [[(20.0, 0.96), (90.0, 0.985)]]
+    _, right = sweeps.ours_beside_paper(sweep(seeds=1), paper, site="Resid").axes
+    assert lines(right, curves.PALETTE["gated"]) == [[(10.0, 0.97), (50.0, 0.99)]]
+    assert lines(right, curves.PALETTE["baseline"]) == [[(20.0, 0.96), (90.0, 0.985)]]
 
 
 def test_a_legend_names_the_two_kinds(paper):
-    figure = figures_gated.ours_beside_paper(sweep(seeds=2), paper)
+    figure = sweeps.ours_beside_paper(sweep(seeds=2), paper)
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
     assert legends
     for legend in legends:
@@ -100,7 +101,7 @@ def test_a_legend_names_the_two_kinds(paper):
 def test_the_figure_is_closed_and_drawn_the_same_way_twice(paper):
     before, pictures = plt.get_fignums(), []
     for _ in range(2):
-        figure, file = figures_gated.ours_beside_paper(sweep(seeds=3), paper), io.BytesIO()
+        figure, file = sweeps.ours_beside_paper(sweep(seeds=3), paper), io.BytesIO()
         figure.savefig(file, format="png", dpi=40, metadata={"Software": None})
         pictures.append(file.getvalue())
     assert pictures[0] == pictures[1]
@@ -108,8 +109,8 @@ def test_the_figure_is_closed_and_drawn_the_same_way_twice(paper):
 
 
 def test_the_colours_of_methods_differ():
-    assert figures.PALETTE["relu"] == figures.PALETTE["baseline"]
-    assert len({figures.PALETTE[m] for m in ("gated", "relu", "topk")}) == 3
+    assert curves.PALETTE["relu"] == curves.PALETTE["baseline"]
+    assert len({curves.PALETTE[m] for m in ("gated", "relu", "topk")}) == 3
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -125,9 +126,9 @@ def test_the_topk_and_e2e_figures_draw_every_run(seeds):
     ]  # fmt: skip
     table = pd.DataFrame(rows)
     for figure in (
-        figures.activation_functions(table, table, 64, 8.0),
-        figures.downstream(table, 64),
-        figures.added_loss(table),
+        curves.activation_functions(table, table, 64, 8.0),
+        curves.downstream(table, 64),
+        curves.added_loss(table),
     ):
         drawn = sum(len(c.get_offsets()) for c in figure.axes[0].collections if isinstance(c, PathCollection))
         assert drawn == len(table) and figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
@@ -141,20 +142,20 @@ def test_the_topk_and_e2e_figures_draw_every_run(seeds):
         ],
         columns=["method", "seed", "position", "mse", "mse_after_0"],
     )
-    left, right = figures.later_errors(errors).axes
+    left, right = curves.later_errors(errors).axes
     assert [text.get_text() for text in left.get_xticklabels()] == ["1", "2"]
     assert [line.get_ydata().tolist() for line in left.lines] == [[2.0, 3.0]] * 2
     assert right.lines[0].get_ydata().tolist() == [1.5, 2.5]
-    curves = pd.DataFrame(
+    shares = pd.DataFrame(
         [("both", s, t, t / 10) for s in range(seeds) for t in range(3)], columns=["method", "seed", "step", "dead"]
     )
-    (ax,) = figures.dead_latents(curves, 16, 20).axes
+    (ax,) = curves.dead_latents(shares, 16, 20).axes
     assert ax.lines[seeds].get_xdata().tolist() == [0, 16, 32] and ax.lines[-1].get_xdata()[0] == 20
     rng = np.random.default_rng(0)
     cosines = pd.DataFrame(
         {"method": ["local"] * 40 + ["e2e"] * 40, **{c: rng.random(80) for c in ("within", "seeds", "local")}}
     )
-    axes = figures.cosine_densities(cosines, cosines).axes
+    axes = curves.cosine_densities(cosines, cosines).axes
     assert [len(ax.lines) for ax in axes] == [4, 4, 4]
 
 
@@ -164,7 +165,7 @@ def test_a_latents_dots_lie_on_the_line_of_its_threshold():
         pd.DataFrame({"latent": latent, "theta": theta, "z": z, "activation": np.where(z > max(theta, 0), z, 0.0)})
         for latent, theta in ((3, -0.5), (7, 1.5))
     ]
-    figure = figures_encoders.jumprelu_shapes(pd.concat(parts))
+    figure = encoders.jumprelu_shapes(pd.concat(parts))
     for ax, theta in zip(figure.axes, (-0.5, 1.5), strict=True):
         marked, shape = (points(line) for line in ax.lines[:2])
         assert marked[0][0] == theta and shape[1:3] == [(max(theta, 0.0), 0.0), (max(theta, 0.0), max(theta, 0.0))]
@@ -193,12 +194,12 @@ def optimised(seeds: int) -> pd.DataFrame:
 def test_dictionaries_have_a_panel_for_each_target(seeds):
     found = optimised(seeds)
     control = found[found.sparsity == 0.5].assign(loss_recovered=0.25)
-    figure = figures_encoders.dictionaries(found, control)
+    figure = encoders.dictionaries(found, control)
     assert [ax.get_title() for ax in figure.axes] == ["optimised to L0 3", "optimised to L0 10"]
     for ax, target in zip(figure.axes, (3, 10), strict=True):
         mine = found[(found.method == "gated") & (found.target == target)]
         means = mine.groupby("sparsity")[["own_l0", "loss_recovered"]].mean().sort_values("own_l0")
-        (line,) = lines(ax, figures.PALETTE["gated"])
+        (line,) = lines(ax, curves.PALETTE["gated"])
         assert np.allclose(line, means.to_numpy())
         dotted = [one for one in ax.lines if one.get_linestyle() == ":"]
         assert len(dotted) == 2 and all(set(one.get_ydata()) == {0.25} for one in dotted)
@@ -210,8 +211,8 @@ def test_encoder_and_optimum_are_told_apart_by_the_line(seeds):
     gaps = pd.DataFrame(
         [{"method": m, "seed": s, "log_gap": g} for m, g in (("gated", 0.5), ("relu", 1.0)) for s in range(seeds)]
     )
-    left, right = figures_encoders.encoder_and_optimum(found, gaps).axes
-    mine = [line for line in left.lines if line.get_color() == figures.PALETTE["relu"]]
+    left, right = encoders.encoder_and_optimum(found, gaps).axes
+    mine = [line for line in left.lines if line.get_color() == curves.PALETTE["relu"]]
     assert [line.get_linestyle() for line in mine] == ["-", "--"]
     assert np.allclose(mine[0].get_xdata(), np.sort(30 / np.array(SPARSITIES)[::-1] + (seeds - 1) / 2))
     assert np.allclose(mine[1].get_xdata(), [3, 10])
@@ -236,12 +237,12 @@ def test_curves_beside_another_quantity_and_beside_ratios(seeds):
         for s in range(seeds)
     ]
     table = pd.DataFrame(rows)
-    figure = figures.curves_and_quantity(table, "alive", 1.0)
+    figure = curves.curves_and_quantity(table, "alive", 1.0)
     for ax in figure.axes:
         drawn = sum(len(c.get_offsets()) for c in ax.collections if isinstance(c, PathCollection))
         assert drawn == len(table) and ax.get_xscale() == "log"
     assert figure.axes[1].lines[-1].get_ydata() == [1.0, 1.0] and len(figure.legends[0].get_texts()) == 3
     ratios = {"gated_untied": t_interval([0.8, 0.9, 0.95]), "relu": t_interval([0.5])}
-    _, right = figures.curves_and_ratios(table, ratios, "a ratio").axes
+    _, right = curves.curves_and_ratios(table, ratios, "a ratio").axes
     assert [t.get_text() for t in right.get_yticklabels()] == ["Gated,\nuntied encoders", "baseline (ReLU + L1)"]
     assert len(right.containers) == 1 and right.get_xlabel() == "a ratio"  # one value has no interval

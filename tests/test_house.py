@@ -7,7 +7,8 @@ import nbformat
 import pytest
 import yaml
 
-from saebook import paths, runner
+from saebook.book import runner
+from saebook.common import paths
 
 ROOT = paths.root()
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))

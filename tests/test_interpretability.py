@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook import ratingform
-from saebook.analysis import cards, interpretability
-from saebook.analysis.cards import Card, Context
-from saebook.errors import UserError
-from saebook.sae import Member, build
+from saebook.common.errors import UserError
+from saebook.papers.gated.human_study import cards, form, ratings
+from saebook.papers.gated.human_study.cards import Card, Context
+from saebook.sae.base import Member
+from saebook.sae.registry import build
 
 PAIRS, EDGE = 171, 0.27
 STUDIES = 2000
@@ -19,7 +19,7 @@ CHANCE = 3 * (0.05 * 0.95 / STUDIES) ** 0.5
 
 
 def study(effect, seed=0, pairs=PAIRS):
-    return interpretability.made_up(pairs, effect, EDGE, np.random.default_rng(seed))
+    return ratings.made_up(pairs, effect, EDGE, np.random.default_rng(seed))
 
 
 def test_p_is_that_of_all_signs_tossed():
@@ -28,29 +28,26 @@ def test_p_is_that_of_all_signs_tossed():
     ranks = pd.Series(np.abs(d)).rank().to_numpy()[d != 0]
     seen = ranks[d[d != 0] > 0].sum()
     tossed = [(ranks * signs).sum() for signs in itertools.product((0, 1), repeat=len(ranks))]
-    assert interpretability.p_value(d) == pytest.approx(np.mean(np.array(tossed) >= seen), abs=0.02)
-    assert interpretability.p_value(np.zeros(5)) == 1.0
+    assert ratings.p_value(d) == pytest.approx(np.mean(np.array(tossed) >= seen), abs=0.02)
+    assert ratings.p_value(np.zeros(5)) == 1.0
 
 
 def test_the_test_keeps_its_promise_without_an_effect():
-    assert interpretability.found_share(PAIRS, 0.0, EDGE, STUDIES) <= 0.05 + CHANCE
-    assert interpretability.found_share(24, 0.0, EDGE, STUDIES, seed=1) <= 0.05 + CHANCE
+    assert ratings.found_share(PAIRS, 0.0, EDGE, STUDIES) <= 0.05 + CHANCE
+    assert ratings.found_share(24, 0.0, EDGE, STUDIES, seed=1) <= 0.05 + CHANCE
     # A planted fault: two-sided thinking, the better of both directions, breaks the promise.
-    twice = [
-        min(interpretability.p_value(d), interpretability.p_value(-d)) < 0.05
-        for d in map(lambda s: study(0, s), range(500))
-    ]
+    twice = [min(ratings.p_value(d), ratings.p_value(-d)) < 0.05 for d in map(lambda s: study(0, s), range(500))]
     assert np.mean(twice) > 0.07
 
 
 def test_a_known_effect_is_found_and_swapped_labels_are_noticed():
-    assert interpretability.found_share(PAIRS, 0.4, EDGE, 200) > 0.99
+    assert ratings.found_share(PAIRS, 0.4, EDGE, 200) > 0.99
     d = study(0.4)
-    right, swapped = interpretability.mean_difference(d), interpretability.mean_difference(-d)
+    right, swapped = ratings.mean_difference(d), ratings.mean_difference(-d)
     assert right.low < 0.4 < right.high and right.low > 0
-    assert swapped.high < 0 and interpretability.p_value(-d) > 0.99
+    assert swapped.high < 0 and ratings.p_value(-d) > 0.99
     one_in_two = np.where(np.arange(PAIRS) % 2, d, -d)  # a key that is wrong for half of the pairs leaves nothing
-    assert interpretability.p_value(one_in_two) > 0.05
+    assert ratings.p_value(one_in_two) > 0.05
 
 
 def test_made_up_raters_have_the_effect_and_spread_they_should():
@@ -59,11 +56,11 @@ def test_made_up_raters_have_the_effect_and_spread_they_should():
     none = study(0.0, pairs=200_000)
     assert none.var() == pytest.approx(4 * EDGE, rel=0.02)
     half = 1.645 * (4 * EDGE / PAIRS) ** 0.5
-    assert interpretability.edge_share(half, PAIRS) == pytest.approx(EDGE, rel=1e-3)
+    assert ratings.edge_share(half, PAIRS) == pytest.approx(EDGE, rel=1e-3)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():
-    found = [interpretability.mean_difference(study(0.13, seed, 60)) for seed in range(60)]
+    found = [ratings.mean_difference(study(0.13, seed, 60)) for seed in range(60)]
     assert np.mean([i.low <= 0.13 <= i.high for i in found]) > 0.9 - 3 * (0.09 / 60) ** 0.5
 
 
@@ -78,35 +75,35 @@ def key():
     return made
 
 
-def ratings(key, folder, name="rater.csv", **columns):
+def rated(key, folder, name="rater.csv", **columns):
     given = pd.DataFrame(
         {"card": key.card, "label": key.method.map({"gated": "Yes", "relu": "No"}), "explanation": 'a, "b"'}
     )
-    given = given.assign(cards_hash=interpretability.commitment(key), **columns)
+    given = given.assign(cards_hash=ratings.commitment(key), **columns)
     given.to_csv(folder / name, index=False)
     return given
 
 
 def test_ratings_are_read_by_their_key(key, tmp_path):
-    given = ratings(key, tmp_path)
-    assert interpretability.differences(tmp_path, key).difference.tolist() == [2.0] * 6
+    given = rated(key, tmp_path)
+    assert ratings.differences(tmp_path, key).difference.tolist() == [2.0] * 6
     given.loc[0, "label"] = ""  # a card left open takes its pair out
     given.to_csv(tmp_path / "rater.csv", index=False)
-    assert len(interpretability.differences(tmp_path, key)) == 5
+    assert len(ratings.differences(tmp_path, key)) == 5
     swapped = key.assign(method=key.method.map({"gated": "relu", "relu": "gated"}))
     with pytest.raises(UserError, match="other cards"):
-        interpretability.differences(tmp_path, swapped)
+        ratings.differences(tmp_path, swapped)
 
 
 def test_what_are_no_ratings_is_refused(key, tmp_path):
     with pytest.raises(UserError, match="holds no CSV"):
-        interpretability.differences(tmp_path, key)
-    ratings(key, tmp_path, label="Perhaps")
+        ratings.differences(tmp_path, key)
+    rated(key, tmp_path, label="Perhaps")
     with pytest.raises(UserError, match="'Perhaps'"):
-        interpretability.differences(tmp_path, key)
+        ratings.differences(tmp_path, key)
     (tmp_path / "rater.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="lack the column card"):
-        interpretability.differences(tmp_path, key)
+        ratings.differences(tmp_path, key)
 
 
 # Cards ---------------------------------------------------------------------------------------------------------------------
@@ -141,6 +138,6 @@ def test_rated_saes_are_those_of_like_l0():
 
 def test_the_form_names_no_kind_and_takes_no_markup():
     context = Context(("<script>alert(1)</script>", "\n", "b"), (0.5, 0.0, 1.0))
-    shown = ratingform.form([Card((context,), 0.01, (3, 1), 1.0, ("<b>",))], "c0ffee").html
+    shown = form.form([Card((context,), 0.01, (3, 1), 1.0, ("<b>",))], "c0ffee").html
     assert "alert(1)" in shown and "<script>alert" not in shown and "<code>&lt;b&gt;</code>" in shown
     assert not any(word in shown.lower() for word in ("gated", "relu", "baseline")) and 'data-hash="c0ffee"' in shown

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook import measure
-from saebook.analysis import ito
-from saebook.errors import UserError
-from saebook.sae import Member, build
-from saebook.store import Store
+from saebook.common.errors import UserError
+from saebook.evaluation import ito, metrics
+from saebook.sae.base import Member
+from saebook.sae.registry import build
+from saebook.training.store import Store
 
 
 def unit(*shape, seed=0):
@@ -165,7 +165,7 @@ def test_the_encoders_line_is_what_measure_says(small_subject, stored):
     )
     saes = [ito.loaded(row, store) for row in table.itertuples()]
     for sae, row in zip(saes, table.itertuples(), strict=True):
-        expected = measure.measure([sae], small_subject, site, rows, 1)[0][0]
+        expected = metrics.measure([sae], small_subject, site, rows, 1)[0][0]
         line = found.loc[row.method, row.seed, 0]
         assert line.by == ito.ENCODER and line.own_l0 == 9.0 and np.isnan(line.excess_error)
         for name in ("l0", "normalised_mse", "loss_recovered"):

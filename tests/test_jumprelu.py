@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook.analysis import jumprelu
-from saebook.sae import Member, build
+from saebook.papers.gated import jumprelu_form
+from saebook.sae.base import Member
 from saebook.sae.gated import Gated
-from saebook.store import Store
+from saebook.sae.registry import build
+from saebook.training.store import Store
 
 
 @pytest.fixture
@@ -28,13 +29,13 @@ def stored(small_subject, tmp_path):
 
 def test_no_activation_differs_and_wrong_thresholds_are_seen(small_subject, stored):
     table, site, rows, store = stored
-    found = jumprelu.compared(table, small_subject, site, rows, 1, store).set_index(["threshold", "dtype"])
+    found = jumprelu_form.compared(table, small_subject, site, rows, 1, store).set_index(["threshold", "dtype"])
     assert (found.activations == 20 * 31 * 64).all() and len(found) == 6
-    exact = found.loc[jumprelu.STATED, "float64"]
+    exact = found.loc[jumprelu_form.STATED, "float64"]
     assert exact.different == 0 and exact.largest_difference < 1e-12 and exact.nearest == 0.0
-    single = found.loc[jumprelu.STATED, "float32"]
+    single = found.loc[jumprelu_form.STATED, "float32"]
     assert single.different <= 1 and single.nearest < 1e-6
-    for wrong in (jumprelu.FLIPPED, jumprelu.UNSCALED):
+    for wrong in (jumprelu_form.FLIPPED, jumprelu_form.UNSCALED):
         line = found.loc[wrong, "float64"]
         assert line.different > 100 and line.largest_difference > 0.01 and line.nearest > 0.01
 
@@ -43,28 +44,30 @@ def test_a_fault_in_the_librarys_threshold_would_be_counted(small_subject, store
     table, site, rows, store = stored
     stated = Gated.threshold
     monkeypatch.setattr(Gated, "threshold", lambda self: stated(self) + 1e-2)
-    found = jumprelu.compared(table, small_subject, site, rows, 1, store)
-    line = found[(found.threshold == jumprelu.STATED) & (found.dtype == "float64")].iloc[0]
+    found = jumprelu_form.compared(table, small_subject, site, rows, 1, store)
+    line = found[(found.threshold == jumprelu_form.STATED) & (found.dtype == "float64")].iloc[0]
     assert line.different > 0 and 0 < line.nearest < 1e-2
 
 
 def test_the_function_is_zero_up_to_its_threshold_and_at_it():
     z = torch.tensor([[-1.0, 0.5, 1.0, 1.5], [-0.5, 0.5, 1.0, 2.0]])
-    assert jumprelu.jumprelu(z, torch.tensor([1.0] * 4)).tolist() == [[0, 0, 0, 1.5], [0, 0, 0, 2.0]]
-    assert torch.equal(jumprelu.jumprelu(z, torch.tensor([-2.0] * 4)), z.relu())
+    assert jumprelu_form.jumprelu(z, torch.tensor([1.0] * 4)).tolist() == [[0, 0, 0, 1.5], [0, 0, 0, 2.0]]
+    assert torch.equal(jumprelu_form.jumprelu(z, torch.tensor([-2.0] * 4)), z.relu())
 
 
 def test_latents_are_picked_by_their_threshold(small_subject, stored):
     table, site, rows, store = stored
-    points = jumprelu.shapes(table.iloc[0], small_subject, site, rows, 1, (0.1, 0.5, 0.9), 5, store)
+    points = jumprelu_form.shapes(table.iloc[0], small_subject, site, rows, 1, (0.1, 0.5, 0.9), 5, store)
     chosen = points.groupby("quantile").first()
     assert chosen.theta.is_monotonic_increasing and chosen.latent.nunique() == 3 and len(points) == 3 * 20 * 31
     theta = torch.tensor(points.theta.to_numpy(), dtype=torch.float64)
     z = torch.tensor(points.z.to_numpy()).double()
-    assert torch.allclose(jumprelu.jumprelu(z, theta), torch.tensor(points.activation.to_numpy()).double(), atol=1e-5)
+    assert torch.allclose(
+        jumprelu_form.jumprelu(z, theta), torch.tensor(points.activation.to_numpy()).double(), atol=1e-5
+    )
     assert points.groupby("latent").activation.agg(lambda a: (a > 0).sum()).min() >= 5
     # Where no latent fires that often, all may be drawn.
-    assert len(jumprelu.shapes(table.iloc[0], small_subject, site, rows, 1, (0.5,), 10**6, store)) == 20 * 31
+    assert len(jumprelu_form.shapes(table.iloc[0], small_subject, site, rows, 1, (0.5,), 10**6, store)) == 20 * 31
 
 
 def test_shares_and_ranges():
@@ -76,6 +79,6 @@ def test_shares_and_ranges():
             return sae.to_saelens(0)
 
     table = pd.DataFrame([{"method": "gated", "key": "a"}, {"method": "relu", "key": "b"}])
-    assert jumprelu.positive_thresholds(table, Kept()) == [0.75]
-    interval = jumprelu.over_all([0.0, 2e-6, 1e-6])
+    assert jumprelu_form.positive_thresholds(table, Kept()) == [0.75]
+    interval = jumprelu_form.over_all([0.0, 2e-6, 1e-6])
     assert (interval.low, interval.high, interval.n) == (0.0, 2e-6, 3) and interval.mean == pytest.approx(1e-6)

@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from saebook import lanes, runner, tiers
-from saebook.lanes import Piece
+from saebook.book import budgets, parallel, runner
+from saebook.book.parallel import Piece
 
 
 def process(seconds, code="pass"):
@@ -26,7 +26,7 @@ def test_a_piece_waits_for_what_it_shares_and_the_others_do_not():
         return process(0.2)
 
     todo = [Piece("root"), Piece("leaf", "root"), Piece("other"), Piece("last")]
-    for name, done in lanes.run(todo, start, 2, pause=0.01):
+    for name, done in parallel.run(todo, start, 2, pause=0.01):
         assert done.returncode == 0
         ended.append((name, time.monotonic()))
     at = dict(ended)
@@ -37,14 +37,14 @@ def test_a_piece_waits_for_what_it_shares_and_the_others_do_not():
 
 @pytest.mark.parametrize("told", [True, False])
 def test_an_interruption_leaves_nothing_running(monkeypatch, told):
-    monkeypatch.setattr(lanes, "_PATIENCE", 1.0)
+    monkeypatch.setattr(parallel, "_PATIENCE", 1.0)
     started = []
 
     def start(name, lane):
         started.append(process(60))
         return started[-1]
 
-    running = lanes.run(
+    running = parallel.run(
         [Piece("a"), Piece("b"), Piece("c"), Piece("d")],
         lambda n, lane: process(0.0) if n == "a" else start(n, lane),
         3,
@@ -77,19 +77,19 @@ def test_a_terminated_book_takes_its_notebooks_along(tmp_path):
 
 def test_what_a_book_takes_is_reckoned_as_it_runs():
     todo = [Piece("long", None, 10.0), Piece("root", None, 4.0), Piece("leaf", "root", 5.0), Piece("short", None, 1.0)]
-    assert lanes.wall(todo, 1) == 20.0 and lanes.wall(todo, 2) == 10.0 and lanes.wall(todo, 4) == 10.0
-    assert lanes.wall([Piece("a", None, 2.0), Piece("b", "a", 3.0)], 4) == 5.0
+    assert parallel.wall(todo, 1) == 20.0 and parallel.wall(todo, 2) == 10.0 and parallel.wall(todo, 4) == 10.0
+    assert parallel.wall([Piece("a", None, 2.0), Piece("b", "a", 3.0)], 4) == 5.0
 
 
 def test_pieces_follow_the_budgets():
     expected = {"gated/fig05_pareto": 100.0, "gated/fig04_jumprelu": 200.0, "topk/fig05_downstream": 1.0}
-    found = {piece.name: piece for piece in lanes.pieces("cpu", expected)}
+    found = {piece.name: piece for piece in parallel.pieces("cpu", expected)}
     assert list(found) == ["gated/fig04_jumprelu", "gated/fig05_pareto", "topk/fig05_downstream"]
     assert found["gated/fig04_jumprelu"].after == "gated/fig05_pareto" and found["gated/fig05_pareto"].after is None
     assert found["topk/fig05_downstream"].after is None  # what it shares is not to run
-    for tier in tiers.TIERS:  # nothing waits for ever
-        every = [name for name in runner.names() if name.replace("/", ".") in tiers.load(tier)]
-        assert lanes.wall(lanes.pieces(tier, dict.fromkeys(every, 1.0)), 3) <= len(every)
+    for tier in budgets.TIERS:  # nothing waits for ever
+        every = [name for name in runner.names() if name.replace("/", ".") in budgets.load(tier)]
+        assert parallel.wall(parallel.pieces(tier, dict.fromkeys(every, 1.0)), 3) <= len(every)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,6 @@ def test_lanes_follow_processors_and_memory(monkeypatch, threads, memory, gpu, a
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(
-        lanes.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": memory * 2**18}[name]
+        parallel.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": memory * 2**18}[name]
     )
-    assert lanes.share(asked) == expected
+    assert parallel.share(asked) == expected

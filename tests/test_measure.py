@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from saebook import measure
-from saebook.sae import build
+from saebook.evaluation import metrics
 from saebook.sae.base import Member
+from saebook.sae.registry import build
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def identity(d: int, shrink: float = 1.0, offset: float = 0.0):
 
 
 def test_a_perfect_sae_recovers_everything(small_subject, site, rows):
-    ((found,),) = measure.measure([identity(32)], small_subject, site, rows, skip=1)
+    ((found,),) = metrics.measure([identity(32)], small_subject, site, rows, skip=1)
     assert found["l0"] == pytest.approx(32)
     assert found["normalised_mse"] == pytest.approx(0, abs=1e-10)
     assert found["loss_recovered"] == pytest.approx(1, abs=1e-6)
@@ -40,20 +40,20 @@ def test_a_perfect_sae_recovers_everything(small_subject, site, rows):
 
 
 def test_known_shrinkage_is_read_back(small_subject, site, rows):
-    ((found,),) = measure.measure([identity(32, shrink=0.7)], small_subject, site, rows)
+    ((found,),) = metrics.measure([identity(32, shrink=0.7)], small_subject, site, rows)
     assert found["relative_reconstruction_bias"] == pytest.approx(0.7, rel=1e-6)
     assert found["loss_recovered"] < 1 - 1e-3
 
 
 def test_a_silent_sae_is_zero_ablation(small_subject, site, rows):
-    ((found,),) = measure.measure([identity(32, offset=-1e6)], small_subject, site, rows, skip=1)
+    ((found,),) = metrics.measure([identity(32, offset=-1e6)], small_subject, site, rows, skip=1)
     assert found["l0"] == 0 and found["alive"] == 0
     assert found["loss_recovered"] == pytest.approx(0, abs=1e-9)
     assert found["ce"] == pytest.approx(found["ce_zero"], abs=1e-9)
 
 
 def test_losses_are_those_of_the_subject(small_subject, site, rows):
-    ((found,),) = measure.measure([identity(32)], small_subject, site, rows, skip=0)
+    ((found,),) = metrics.measure([identity(32)], small_subject, site, rows, skip=0)
     assert found["ce_clean"] == pytest.approx(small_subject.loss(rows).mean().item(), rel=1e-6)
     zero = small_subject.loss(rows, site, torch.zeros_like).mean().item()
     assert found["ce_zero"] == pytest.approx(zero, rel=1e-6)
@@ -66,7 +66,7 @@ def test_losses_are_those_of_the_subject(small_subject, site, rows):
 def test_expectations_come_before_ratios(small_subject, site, rows):
     """Seventy rows in passes of 32: a mean of per-pass ratios would differ from the ratio of means."""
     stack = build("relu", 32, 64, (Member(0, 1.0),))
-    ((found,),) = measure.measure([stack], small_subject, site, rows, skip=2)
+    ((found,),) = metrics.measure([stack], small_subject, site, rows, skip=2)
     x = small_subject.activations(rows, site)[:, 2:].flatten(0, 1).double()
     xhat = stack.reconstruct(x.float())[0].double()
     gamma = xhat.square().sum() / (xhat * x).sum()
@@ -80,11 +80,11 @@ def test_expectations_come_before_ratios(small_subject, site, rows):
 
 def test_skipped_positions_keep_their_own_activations(small_subject, site, rows):
     """With all but the last two positions skipped, even a silent SAE can only hurt the last prediction."""
-    ((found,),) = measure.measure([identity(32, offset=-1e6)], small_subject, site, rows, skip=30)
+    ((found,),) = metrics.measure([identity(32, offset=-1e6)], small_subject, site, rows, skip=30)
     own = small_subject.activations(rows, site)
-    broken = own.clone()
-    broken[:, 30:] = 0
-    expected = small_subject.splice(rows, site).loss(broken)[:, 30:].mean().item()
+    collapsed = own.clone()
+    collapsed[:, 30:] = 0
+    expected = small_subject.intervene(rows, site).loss(collapsed)[:, 30:].mean().item()
     assert found["ce"] == pytest.approx(expected, rel=1e-6)
     assert found["eval_tokens"] == 80
 
@@ -94,7 +94,7 @@ def test_an_sae_that_normalises_tokens_is_read_in_its_space_and_spliced_as_an_ac
     for stack in (passing, silent):
         stack.per_token = True
     plain = identity(32, shrink=0.7)
-    ((whole,), (nothing,), (beside,)) = measure.measure([passing, silent, plain], small_subject, site, rows, skip=1)
+    ((whole,), (nothing,), (beside,)) = metrics.measure([passing, silent, plain], small_subject, site, rows, skip=1)
     assert whole["loss_recovered"] == pytest.approx(1, abs=1e-5) and whole["normalised_mse"] < 1e-9
     x = small_subject.activations(rows, site)[:, 1:].flatten(0, 1).double()
     z = (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-5)
@@ -107,5 +107,5 @@ def test_an_sae_that_normalises_tokens_is_read_in_its_space_and_spliced_as_an_ac
     assert nothing["ce"] == pytest.approx(flat[:, 1:].mean().item(), rel=1e-5)
     # A stack beside them in the same call keeps its own space.
     assert beside["relative_reconstruction_bias"] == pytest.approx(0.7, rel=1e-6)
-    alone = measure.measure([identity(32, shrink=0.7)], small_subject, site, rows, skip=1)[0][0]
+    alone = metrics.measure([identity(32, shrink=0.7)], small_subject, site, rows, skip=1)[0][0]
     assert beside["normalised_mse"] == pytest.approx(alone["normalised_mse"], rel=1e-9)

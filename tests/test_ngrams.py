@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from saebook import ngrams
+from saebook.subject import ngrams
 
 V = 7
 
@@ -61,16 +61,16 @@ def dictionary_twin(train, order):
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_arrays_equal_dictionaries(rows, order):
-    train, held_out = rows
+    train, validation = rows
     probability = dictionary_twin(train, order)
-    expected = [[probability(row[i], row[:i]) for i in range(1, len(row))] for row in held_out.tolist()]
-    assert np.allclose(ngrams._probabilities(train, held_out, V, order), expected, rtol=1e-12)
+    expected = [[probability(row[i], row[:i]) for i in range(1, len(row))] for row in validation.tolist()]
+    assert np.allclose(ngrams._probabilities(train, validation, V, order), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("order", [2, 5])
 def test_probabilities_sum_to_one(rows, order):
-    train, held_out = rows
-    context = np.repeat(held_out[:3, :6], V, 0)
+    train, validation = rows
+    context = np.repeat(validation[:3, :6], V, 0)
     every = np.concatenate([context, np.tile(np.arange(V, dtype=np.uint16), 3)[:, None]], 1)
     last = ngrams._probabilities(train, every, V, order)[:, -1].reshape(3, V)
     assert np.allclose(last.sum(1), 1.0, rtol=1e-9)

@@ -7,20 +7,20 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from saebook import objectives
-from saebook.errors import UserError
-from saebook.objectives import Objective, Reference
-from saebook.sae import build
+from saebook.common.errors import UserError
 from saebook.sae.base import Member
-from saebook.store import Checkpoint, Store
-from saebook.streams import RowStream
-from saebook.subject import Subject
-from saebook.sweep import Data, Method, runs, sweep
-from saebook.train import Job, Training, train
+from saebook.sae.registry import build
+from saebook.subject.model import Subject
+from saebook.training import objectives
+from saebook.training.buffers import RowBuffer
+from saebook.training.loop import TrainConfig, TrainState, train
+from saebook.training.objectives import Objective, Reference
+from saebook.training.store import Checkpoint, Store
+from saebook.training.sweep import Data, Method, runs, sweep
 
 KINDS = {"local": Objective(reconstruction=1.0), "e2e": Objective(kl=1.0), "e2e+ds": Objective(kl=0.5, downstream=2.5)}
 MEMBERS = (Member(0, 0.5), Member(1, 2.0), Member(2, 1.0))
-TRAINING = Training(
+TRAINING = TrainConfig(
     lr=3e-3, tokens=640, batch=64, beta1=0.9, resample_at=(), warmup_share=0.1, cosine_to=0.1, clip_norm=10.0
 )
 
@@ -172,23 +172,23 @@ def rows():
 
 def test_rows_stay_whole_and_each_pass_has_all_of_them(small_subject, rows):
     site = small_subject.site("resid_pre", 1)
-    source = RowStream(small_subject, site, rows, 64)
+    source = RowBuffer(small_subject, site, rows, 64)
     batches = list(source.batches(0, 40))
     for pass_ in (batches[:20], batches[20:]):
         seen = torch.cat([one.tokens for one in pass_])
         assert len({tuple(row.tolist()) for row in seen}) == 40
     assert not torch.equal(batches[0].tokens, batches[20].tokens)
-    again = next(RowStream(small_subject, site, rows, 64).batches(7, 8))
+    again = next(RowBuffer(small_subject, site, rows, 64).batches(7, 8))
     assert torch.equal(again.tokens, batches[7].tokens) and torch.equal(again.x, batches[7].x)
     assert source.sample(100).shape == (128, 32)
     for batch in (65, 32 * 42):
         with pytest.raises(UserError, match="rows"):
-            RowStream(small_subject, site, rows, batch)
+            RowBuffer(small_subject, site, rows, batch)
 
 
 def test_one_members_gradient_is_clipped_without_touching_its_neighbours(small_subject):
     site = small_subject.site("resid_pre", 1)
-    job = Job(made(site, torch.float32), TRAINING, KINDS["e2e"])
+    job = TrainState(made(site, torch.float32), TRAINING, KINDS["e2e"])
     sizes = (0.1, 5.0, 0.001)
     for parameter in job.stack.parameters():
         parameter.grad = torch.stack([torch.full(parameter.shape[1:], size) for size in sizes])
@@ -210,16 +210,16 @@ def test_a_run_cut_off_ends_at_the_same_numbers_and_a_stack_is_its_members(small
     site = small_subject.site("resid_pre", 1)
 
     def jobs(members=MEMBERS):
-        return [Job(build("normalised_relu", 32, 48, members), TRAINING, KINDS[kind]) for kind in KINDS]
+        return [TrainState(build("normalised_relu", 32, 48, members), TRAINING, KINDS[kind]) for kind in KINDS]
 
     whole, cut = jobs(), jobs()
-    train(RowStream(small_subject, site, rows, 64), whole)
+    train(RowBuffer(small_subject, site, rows, 64), whole)
     checkpoint = Checkpoint(tmp_path / "half.pt")
 
     class Stop(Exception):
         pass
 
-    class Cut(RowStream):
+    class Cut(RowBuffer):
         def batches(self, start, steps):
             for step, batch in enumerate(super().batches(start, steps), start):
                 if step == 5:
@@ -229,12 +229,12 @@ def test_a_run_cut_off_ends_at_the_same_numbers_and_a_stack_is_its_members(small
     with pytest.raises(Stop):
         train(Cut(small_subject, site, rows, 64), cut, checkpoint, save_every=0.0)
     cut = jobs()
-    train(RowStream(small_subject, site, rows, 64), cut, checkpoint)
+    train(RowBuffer(small_subject, site, rows, 64), cut, checkpoint)
     for a, b in zip(whole, cut, strict=True):
         assert all(torch.equal(p, q) for p, q in zip(a.stack.parameters(), b.stack.parameters(), strict=True))
         assert a.history[-1]["loss"] < a.history[0]["loss"]
     alone = jobs(MEMBERS[1:2])
-    train(RowStream(small_subject, site, rows, 64), alone)
+    train(RowBuffer(small_subject, site, rows, 64), alone)
     for a, b in zip(whole, alone, strict=True):
         assert torch.allclose(a.stack.W_dec[1], b.stack.W_dec[0], atol=2e-5)
 

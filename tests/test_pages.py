@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from saebook import claims, pages
-from saebook.claims import Claim
-from saebook.status import State
+from saebook.book import pages
+from saebook.book.status import State
+from saebook.claims.ledger import Claim
 
 RECIPE = {
     "recipe": {"layers": 2, "d_model": 32, "context": 16, "vocabulary": 300, "tokens": 3000},
@@ -44,7 +44,7 @@ def home(tmp_path, monkeypatch):
         "seconds": 61.4, "peak_memory_mb": 812,
     }  # fmt: skip
     (results / "fig05_pareto.json").write_text(json.dumps(result))
-    monkeypatch.setattr(claims, "load", lambda prefix="": [HALF, CLOSED, LATER])
+    monkeypatch.setattr(pages.ledger, "load", lambda prefix="": [HALF, CLOSED, LATER])
     monkeypatch.setattr(pages.results, "stale", lambda result: [])
     (tmp_path / "data" / "choices.yml").write_text("[]")
     grid = [

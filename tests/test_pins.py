@@ -8,7 +8,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from saebook import paths
+from saebook.common import paths
 
 ROOT = paths.root()
 ASKED_FOR = ("torch", "transformer-lens", "jupyter", "jupyter-book", "papermill", "seaborn", "nbval")

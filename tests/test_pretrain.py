@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from saebook import pretrain
-from saebook.errors import UserError
-from saebook.pretrain import Recipe, tied_cross_entropy
+from saebook.common.errors import UserError
+from saebook.subject import pretrain
+from saebook.subject.pretrain import Recipe, tied_cross_entropy
 
 
 def test_the_tied_head_equals_plain_cross_entropy():

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saebook import figures_published, results
-from saebook.analysis import published
-from saebook.errors import UserError
-from saebook.stats import Interval
+from saebook.claims import results
+from saebook.common.errors import UserError
+from saebook.evaluation.intervals import Interval
+from saebook.papers.gated import published
+from saebook.papers.gated.drawing import published as drawing
 
 # An independent reading of the same tables: L0 ratio at the baseline's front points, points gained at equal L0 there, and
 # how many of those points were matched; None where the fronts share nothing.
@@ -134,8 +135,8 @@ def test_what_the_tables_do_not_have_is_one_line(paper, models, sites, layers, w
 
 def test_the_figures_draw_every_row_that_they_say_they_draw(paper):
     rows, lost = published.with_fronts(paper), published.unusable(paper)
-    fronts = figures_published.sweeps(rows, lost, "gemma-7b", fronts_only=True)
-    everything = figures_published.sweeps(rows, lost, "pythia-2.8b", fronts_only=False)
+    fronts = drawing.sweeps(rows, lost, "gemma-7b", fronts_only=True)
+    everything = drawing.sweeps(rows, lost, "pythia-2.8b", fronts_only=False)
     assert len(fronts.axes) == 12 and len(everything.axes) == 15
 
     def drawn(figure, marker):
@@ -144,18 +145,18 @@ def test_the_figures_draw_every_row_that_they_say_they_draw(paper):
     gemma, pythia = rows[rows.model == "gemma-7b"], rows[rows.model == "pythia-2.8b"]
     assert drawn(fronts, ".") == gemma.front.sum() and drawn(fronts, "x") == len(lost) and drawn(fronts, "o") == 0
     assert drawn(everything, ".") == pythia.front.sum() and drawn(everything, "o") == (~pythia.front).sum()
-    assert drawn(figures_published.biases(rows, "pythia-2.8b"), ".") == len(pythia)
-    assert "was not asked for" in figures_published.sweeps(pythia, lost, "gemma-7b", True).axes[0].get_title()
+    assert drawn(drawing.biases(rows, "pythia-2.8b"), ".") == len(pythia)
+    assert "was not asked for" in drawing.sweeps(pythia, lost, "gemma-7b", True).axes[0].get_title()
 
 
 def test_the_ratio_figure_is_drawn_the_same_way_twice_and_without_any_ratio(paper):
     panels, pictures = published.comparison(paper), []
     for _ in range(2):
         file = io.BytesIO()
-        figures_published.ratios(panels, Interval(0.35, 0.25, 0.4, 23)).savefig(
+        drawing.ratios(panels, Interval(0.35, 0.25, 0.4, 23)).savefig(
             file, format="png", dpi=40, metadata={"Software": None}
         )
         pictures.append(file.getvalue())
     assert pictures[0] == pictures[1]
     none = panels[panels.ratio.isna()]
-    figures_published.ratios(none, published.median_interval(none.ratio, 100)).savefig(io.BytesIO(), format="png")
+    drawing.ratios(none, published.median_interval(none.ratio, 100)).savefig(io.BytesIO(), format="png")

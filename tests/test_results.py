@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook import results
-from saebook.errors import UserError
-from saebook.stats import Interval
+from saebook.claims import results
+from saebook.common.errors import UserError
+from saebook.evaluation.intervals import Interval
 
 
 @dataclass
@@ -48,7 +48,7 @@ def test_what_is_written_is_strict_json_and_reads_back(written, tmp_path):
     assert results.live(made, "ratio") == Interval(0.5, float("-inf"), float("inf"), 1)
     assert results.live(made, "order") == [Interval(1, 0, 2, 3)]
     assert results.read("paper.other", "cpu") is None
-    assert "3 SAEs trained" in results.provenance(made)
+    assert "3 SAEs trained" in results.provenance_line(made)
 
 
 def test_a_page_from_stored_runs_keeps_the_cost_of_training(written, monkeypatch):

@@ -7,8 +7,8 @@ import sys
 import nbformat
 import pytest
 
-from saebook import runner, tiers
-from saebook.errors import UserError
+from saebook.book import budgets, runner
+from saebook.common.errors import UserError
 
 PARAMETERS = """
 tier: str = "smoke"  # the budget = how long it takes
@@ -100,7 +100,7 @@ def test_a_good_run_is_recorded(book):
     ("cell", "status", "words"),
     [
         ("raise ValueError('no such thing\\nsecond line')", "failed", "ValueError: no such thing"),
-        ("from saebook.errors import UserError\nraise UserError('give more text')", "failed", "give more text"),
+        ("from saebook.common.errors import UserError\nraise UserError('give more text')", "failed", "give more text"),
         ("import sys\nsys.exit(3)", "failed", "SystemExit"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "killed", "kernel died"),
         ("import time\ntime.sleep(60)", "timeout", "longer than 4 s"),
@@ -164,7 +164,7 @@ def test_nbval_can_fail(tmp_path):
 
 
 def test_a_tier_without_a_budget_is_refused_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.delitem(tiers.load("cpu"), "gated.fig05_pareto")
+    monkeypatch.delitem(budgets.load("cpu"), "gated.fig05_pareto")
     with pytest.raises(UserError, match=r"tier cpu has no budget for gated\.fig05_pareto: run it at smoke"):
         runner.run("gated/fig05_pareto", "cpu", out=tmp_path / "out.ipynb")
     assert not list(tmp_path.iterdir())

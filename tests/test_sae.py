@@ -3,9 +3,12 @@
 import pytest
 import torch
 
-from saebook.errors import UserError
-from saebook.sae import ARCHITECTURES, Gated, Member, TopK, build, topk
-from saebook.sae.base import geometric_median
+from saebook.common.errors import UserError
+from saebook.sae import topk
+from saebook.sae.base import Member, geometric_median
+from saebook.sae.gated import Gated
+from saebook.sae.registry import ARCHITECTURES, build
+from saebook.sae.topk import TopK
 
 D, M, B = 12, 40, 64
 SPARSITIES = dict.fromkeys(ARCHITECTURES, (0.3, 1.5)) | {"topk": (3, 7)}

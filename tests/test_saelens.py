@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from saebook.sae import ARCHITECTURES, Member, build
+from saebook.sae.base import Member
+from saebook.sae.registry import ARCHITECTURES, build
 
 sae_lens = pytest.importorskip("sae_lens", reason="SAELens is in the extra `interop`, which needs TransformerLens 3.x")
 

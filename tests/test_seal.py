@@ -7,14 +7,16 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from saebook import paths, results, runner, seal, status, tiers
-from saebook.runner import RunRecord
+from saebook.book import budgets, runner, status
+from saebook.book.runner import RunRecord
+from saebook.claims import provenance, results
+from saebook.common import paths
 
-NAMES = ("gated.fig05_pareto", "ruler.planted")
+NAMES = ("gated.fig05_pareto", "checks.planted")
 
 
 def sealed():
-    return {name: seal.parts(name, tiers.resolve(name, "cpu")) for name in NAMES}
+    return {name: provenance.parts(name, budgets.resolve(name, "cpu")) for name in NAMES}
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def copy(tmp_path, monkeypatch):
     shutil.copy(root / "data" / "claims.yml", tmp_path / "data")
     shutil.copytree(root / "src" / "saebook", tmp_path / "saebook", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
-    monkeypatch.setattr(seal, "_home", lambda: tmp_path / "saebook")
+    monkeypatch.setattr(provenance, "_home", lambda: tmp_path / "saebook")
     return tmp_path
 
 
@@ -40,20 +42,20 @@ def edited(file, add):
 @pytest.mark.parametrize(
     ("file", "ages"),
     [
-        ("saebook/train.py", {"gated.fig05_pareto": ["library"]}),  # the ruler trains nothing
-        ("saebook/measure.py", {"gated.fig05_pareto": ["library"], "ruler.planted": ["library"]}),
-        ("saebook/analysis/planted.py", {"ruler.planted": ["library"]}),
+        ("saebook/training/loop.py", {"gated.fig05_pareto": ["library"]}),  # the ruler trains nothing
+        ("saebook/evaluation/metrics.py", {"gated.fig05_pareto": ["library"], "checks.planted": ["library"]}),
+        ("saebook/papers/checks/planted.py", {"checks.planted": ["library"]}),
         ("saebook/cli.py", {}),  # no number comes from it
-        ("requirements.lock", {"gated.fig05_pareto": ["lock"], "ruler.planted": ["lock"]}),
+        ("requirements.lock", {"gated.fig05_pareto": ["lock"], "checks.planted": ["lock"]}),
         ("data/papers/gated_tables_1_to_8.csv", {"gated.fig05_pareto": ["papers"]}),
-        ("data/subjects/prose-4l128/config.json", {"gated.fig05_pareto": ["subject"], "ruler.planted": ["subject"]}),
+        ("data/subjects/prose-4l128/config.json", {"gated.fig05_pareto": ["subject"], "checks.planted": ["subject"]}),
     ],
 )
 def test_one_change_ages_what_depends_on_it(copy, file, ages):
     before = sealed()
     edited(copy / file, "\n")
     now = sealed()
-    assert {name: moved for name in NAMES if (moved := seal.changed(before[name], now[name]))} == ages
+    assert {name: moved for name in NAMES if (moved := provenance.changed(before[name], now[name]))} == ages
 
 
 def test_a_changed_notebook_ages_itself_alone_and_its_prose_only_the_page(copy):
@@ -63,28 +65,28 @@ def test_a_changed_notebook_ages_itself_alone_and_its_prose_only_the_page(copy):
     book.cells[0].source += " More."
     nbformat.write(book, file)
     now = sealed()["gated.fig05_pareto"]
-    assert seal.changed(before["gated.fig05_pareto"], now) == []
-    assert seal.changed(before["gated.fig05_pareto"], now, page=True) == ["prose"]
+    assert provenance.changed(before["gated.fig05_pareto"], now) == []
+    assert provenance.changed(before["gated.fig05_pareto"], now, page=True) == ["prose"]
     book.cells[-1].source += "\n# more"
     nbformat.write(book, file)
     after = sealed()
-    assert seal.changed(before["gated.fig05_pareto"], after["gated.fig05_pareto"]) == ["notebook"]
-    assert seal.changed(before["ruler.planted"], after["ruler.planted"], page=True) == []
+    assert provenance.changed(before["gated.fig05_pareto"], after["gated.fig05_pareto"]) == ["notebook"]
+    assert provenance.changed(before["checks.planted"], after["checks.planted"], page=True) == []
 
 
 def test_other_parameters_and_another_corpus_are_seen():
-    budget = tiers.resolve("gated.fig05_pareto", "cpu")
-    own = seal.parts("gated.fig05_pareto", budget)
-    asked = tiers.resolve("gated.fig05_pareto", "cpu", layer=2)
-    assert seal.changed(own, seal.parts("gated.fig05_pareto", asked)) == ["parameters"]
-    assert seal.changed(own, seal.parts("gated.fig05_pareto", budget, "0123")) == ["corpus"]
-    assert set(seal.changed(None, own)) == set(own) - set(seal.PAGE_ONLY)
+    budget = budgets.resolve("gated.fig05_pareto", "cpu")
+    own = provenance.parts("gated.fig05_pareto", budget)
+    asked = budgets.resolve("gated.fig05_pareto", "cpu", layer=2)
+    assert provenance.changed(own, provenance.parts("gated.fig05_pareto", asked)) == ["parameters"]
+    assert provenance.changed(own, provenance.parts("gated.fig05_pareto", budget, "0123")) == ["corpus"]
+    assert set(provenance.changed(None, own)) == set(own) - set(provenance.PAGE_ONLY)
 
 
 def test_imports_are_followed_wherever_they_stand(copy):
     (copy / "saebook" / "one.py").write_text("def f():\n    from saebook import two\n")
-    (copy / "saebook" / "two.py").write_text("import saebook.analysis.pareto\n")
-    found = {f.relative_to(copy / "saebook").as_posix() for f in seal.modules(["from saebook import one"])}
+    (copy / "saebook" / "two.py").write_text("import saebook.evaluation.pareto\n")
+    found = {f.relative_to(copy / "saebook").as_posix() for f in provenance.modules(["from saebook import one"])}
     assert {"one.py", "two.py", "analysis/pareto.py", "analysis/__init__.py", "stats.py"} <= found
     assert "train.py" not in found
 
@@ -114,13 +116,13 @@ def word(name, tier="smoke"):
 def test_fresh_stale_failed_and_never_run(built, copy):
     assert word("gated/fig05_pareto") == status.NEVER and not status.state("gated/fig05_pareto", "smoke").page
     built()
-    built("ruler/planted")
-    assert word("gated/fig05_pareto") == word("ruler/planted") == status.FRESH
+    built("checks/planted")
+    assert word("gated/fig05_pareto") == word("checks/planted") == status.FRESH
     assert word("gated/fig05_pareto", "cpu") == status.NEVER
     edited(copy / "saebook" / "train.py", "\n# one function changed\n")
     stale = status.state("gated/fig05_pareto", "smoke")
     assert (stale.word, stale.why) == (status.STALE, "changed since: library")
-    assert word("ruler/planted") == status.FRESH
+    assert word("checks/planted") == status.FRESH
     built(ended="killed", error="the kernel died")
     failed = status.state("gated/fig05_pareto", "smoke")
     assert (failed.word, failed.why) == (status.FAILED, "killed: the kernel died")
@@ -134,10 +136,10 @@ def test_the_ledgers_rows_age_a_page(built, copy):
 
 
 def test_a_recorded_result_speaks_where_this_copy_has_no_page(copy):
-    budget = tiers.resolve("gated.fig05_pareto", "cpu")
+    budget = budgets.resolve("gated.fig05_pareto", "cpu")
     kept = {
         "notebook": "gated.fig05_pareto", "tier": "cpu", "parameters": vars(budget), "findings": {}, "live": {},
-        "date": "2030-01-02", "device": "a machine", "seconds": 5.0, "seal": seal.parts("gated.fig05_pareto", budget),
+        "date": "2030-01-02", "device": "a machine", "seconds": 5.0, "seal": provenance.parts("gated.fig05_pareto", budget),
     }  # fmt: skip
     file = results.folder("cpu") / "gated" / "fig05_pareto.json"
     file.parent.mkdir(parents=True)
@@ -149,10 +151,10 @@ def test_a_recorded_result_speaks_where_this_copy_has_no_page(copy):
 
 
 def test_a_notebook_without_a_budget_is_no_error(copy, monkeypatch):
-    monkeypatch.setattr(tiers, "load", lambda tier: {})
+    monkeypatch.setattr(budgets, "load", lambda tier: {})
     assert status.state("gated/fig05_pareto", "gpu").why == "tier gpu has no budget for it"
 
 
 def test_a_budget_without_a_subject_has_a_seal_too(copy):
-    parts = seal.parts("ruler.planted", SimpleNamespace(tier="cpu", seeds=[0]))
+    parts = provenance.parts("checks.planted", SimpleNamespace(tier="cpu", seeds=[0]))
     assert parts["subject"] == parts["corpus"] == ""

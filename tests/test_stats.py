@@ -6,8 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saebook.analysis import pareto
-from saebook.stats import Interval, bootstrap_interval, l0_at, l0_ratio, pareto_front, ratio_interval, t_interval
+from saebook.evaluation import pareto
+from saebook.evaluation.intervals import (
+    Interval,
+    bootstrap_interval,
+    l0_at,
+    l0_ratio,
+    pareto_front,
+    ratio_interval,
+    t_interval,
+)
 
 
 def test_the_t_interval_covers_at_its_level():
@@ -74,7 +82,7 @@ def test_log_intervals_are_symmetric_in_ratios():
 
 
 def test_the_papers_rows_give_the_ratio_its_abstract_speaks_of():
-    from saebook import results
+    from saebook.claims import results
 
     found = pareto.published_ratios(results.published("gated_tables_1_to_8"))
     assert len(found) == 27 and found.ratio.notna().sum() >= 20

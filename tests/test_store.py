@@ -7,9 +7,9 @@ import time
 import pytest
 import torch
 
-from saebook import store as storing
-from saebook.errors import UserError
-from saebook.store import Store, key_of
+from saebook.common.errors import UserError
+from saebook.training import store as storing
+from saebook.training.store import Store, key_of
 
 CFG = {"architecture": "standard", "metadata": {"l0": 3.5}}
 
@@ -39,7 +39,7 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch, where, error):
         raise error
 
     store = Store(tmp_path / "runs")
-    monkeypatch.setattr(f"saebook.store.{where}", fails)
+    monkeypatch.setattr(f"saebook.training.store.{where}", fails)
     expected = UserError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected, match="full" if isinstance(error, OSError) else None):
         store.save("a", CFG, tensors())
@@ -85,7 +85,7 @@ def test_a_checkpoint_cut_off_keeps_the_one_before(tmp_path, monkeypatch):
 
 
 def test_a_second_process_waits(tmp_path):
-    script = f"import pathlib; from saebook.store import Store\nwith Store(pathlib.Path({str(tmp_path)!r})).lock('k'): print('in')"
+    script = f"import pathlib; from saebook.training.store import Store\nwith Store(pathlib.Path({str(tmp_path)!r})).lock('k'): print('in')"
     with Store(tmp_path).lock("k"):
         other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         with pytest.raises(subprocess.TimeoutExpired):

@@ -9,8 +9,8 @@ import torch
 from hub_mirror import serving
 from torch.nn.functional import cross_entropy
 
-from saebook.errors import UserError
-from saebook.subject import SITES, Subject
+from saebook.common.errors import UserError
+from saebook.subject.model import SITES, Subject
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_splice_equals_a_whole_pass_with_the_replacement(small_subject, rows, ki
     logits = small_subject.logits(rows, site, zero)
     plain = cross_entropy(logits[:, :-1].flatten(0, 1), rows[:, 1:].flatten(), reduction="none").view(3, -1)
     assert torch.allclose(small_subject.loss(rows, site, zero), plain, atol=1e-5)
-    splice = small_subject.splice(rows, site)
-    assert torch.allclose(splice.loss(splice.activations), small_subject.loss(rows), atol=1e-5)
-    assert not torch.allclose(splice.loss(zero(splice.activations)), small_subject.loss(rows), atol=1e-3)
+    intervention = small_subject.intervene(rows, site)
+    assert torch.allclose(intervention.loss(intervention.activations), small_subject.loss(rows), atol=1e-5)
+    assert not torch.allclose(intervention.loss(zero(intervention.activations)), small_subject.loss(rows), atol=1e-3)
 
 
 def test_the_blocks_below_the_site_run_once(small_subject, rows):
@@ -90,9 +90,9 @@ def test_the_blocks_below_the_site_run_once(small_subject, rows):
         for i, block in enumerate(blocks)
     ]
     try:
-        splice = small_subject.splice(rows, small_subject.site("resid_post", 1))
+        intervention = small_subject.intervene(rows, small_subject.site("resid_post", 1))
         ran.clear()
-        splice.loss(torch.zeros_like(splice.activations))
+        intervention.loss(torch.zeros_like(intervention.activations))
     finally:
         for handle in handles + inner:
             handle.remove()
@@ -121,18 +121,18 @@ def test_a_wrong_site_says_what_there_is(small_subject, kind, layer, word):
 def test_damaged_weights_are_named(small_subject_folder, tmp_path):
     import shutil
 
-    broken = tmp_path / "broken"
-    shutil.copytree(small_subject_folder, broken)
-    weights = broken / "model.safetensors"
+    collapsed = tmp_path / "collapsed"
+    shutil.copytree(small_subject_folder, collapsed)
+    weights = collapsed / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="broken"):
-        Subject.load(str(broken))
+    with pytest.raises(UserError, match="collapsed"):
+        Subject.load(str(collapsed))
 
 
 _LOAD = """
 import sys, torch
-from saebook.subject import Subject
-from saebook.errors import UserError
+from saebook.subject.model import Subject
+from saebook.common.errors import UserError
 try:
     subject = Subject.load(sys.argv[1], device="cpu")
 except UserError as error:

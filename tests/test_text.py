@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from saebook.errors import UserError
+from saebook.common.errors import UserError
+from saebook.common.files import made_once
 from saebook.text import prose, sources, tokens
-from saebook.text.cached import made_once
 from saebook.text.prose import Document
 
 GOOD = "This is the text of a comment that a reader would like to see in the corpus of the model."
@@ -84,9 +84,9 @@ def words(seed, count=60):
 
 def test_near_duplicates_of_training_text_leave_the_held_out_part():
     paths = [f"p/{i}.txt" for i in range(400)]
-    out = [p for p in paths if prose.held_out(p)]
+    out = [p for p in paths if prose.validation(p)]
     assert 1 <= len(out) <= 20
-    kept_in = next(p for p in paths if not prose.held_out(p))
+    kept_in = next(p for p in paths if not prose.validation(p))
     shared, own = words(1), words(2)
     nearly = " ".join([*shared.split()[:50], "but", "here", "it", "ends"])
     train, rest = prose.split([Document(kept_in, shared), Document(out[0], f"{nearly}\n\n{own}")])
@@ -95,8 +95,8 @@ def test_near_duplicates_of_training_text_leave_the_held_out_part():
 
 
 def test_the_split_does_not_depend_on_what_else_is_there():
-    assert [prose.held_out(f"p/{i}.txt") for i in range(300)] == [prose.held_out(f"p/{i}.txt") for i in range(300)]
-    share = np.mean([prose.held_out(f"q/{i}") for i in range(5000)])
+    assert [prose.validation(f"p/{i}.txt") for i in range(300)] == [prose.validation(f"p/{i}.txt") for i in range(300)]
+    share = np.mean([prose.validation(f"q/{i}") for i in range(5000)])
     assert share == pytest.approx(prose.HELD_OUT_PERCENT / 100, abs=0.006)
 
 
@@ -140,8 +140,8 @@ def test_rows_hold_every_token_in_order_and_decode_back(folder, tmp_path):
     whole = tokens.END.join(d.text for d in text.train) + tokens.END
     assert whole.startswith(tokenizer.decode(rows.reshape(-1).tolist()))
     assert np.array_equal(rows, tokens.tokens(f"folder:{folder}", tokenizer, "train", 16))
-    held = tokens.tokens(f"folder:{folder}", tokenizer, "held_out", 16)
-    assert tokenizer.decode(held[0].tolist()) in tokens.END.join(d.text for d in text.held_out) + tokens.END
+    held = tokens.tokens(f"folder:{folder}", tokenizer, "validation", 16)
+    assert tokenizer.decode(held[0].tolist()) in tokens.END.join(d.text for d in text.validation) + tokens.END
 
 
 def test_of_two_that_want_a_file_one_makes_it(tmp_path):

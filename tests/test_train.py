@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from saebook.errors import UserError
-from saebook.sae import build
+from saebook.common.errors import UserError
 from saebook.sae.base import Member
-from saebook.store import Store
-from saebook.streams import Stream
-from saebook.sweep import Data, Method, histories, sweep
-from saebook.train import Job, Training, _init_biases, train
+from saebook.sae.registry import build
+from saebook.training.buffers import ActivationBuffer
+from saebook.training.loop import TrainConfig, TrainState, _init_biases, train
+from saebook.training.store import Store
+from saebook.training.sweep import Data, Method, histories, sweep
 
-TRAINING = Training(lr=3e-3, tokens=2560, batch=64, resample_at=(0.5,), dead_share=0.1)
+TRAINING = TrainConfig(lr=3e-3, tokens=2560, batch=64, resample_at=(0.5,), dead_share=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def site(small_subject):
 
 
 def stream(small_subject, site, rows, **options):
-    return Stream(small_subject, site, rows, batch=64, block=16, skip=1, **options)
+    return ActivationBuffer(small_subject, site, rows, batch=64, block=16, skip=1, **options)
 
 
 def jobs(*kinds, sparsities=(0.5, 2.0)):
     members = tuple(Member(seed, sparsity) for seed, sparsity in enumerate(sparsities))
-    return [Job(build(kind, 32, 48, members), TRAINING) for kind in kinds]
+    return [TrainState(build(kind, 32, 48, members), TRAINING) for kind in kinds]
 
 
 def test_the_stream_is_the_subjects_activations_scaled_and_mixed(small_subject, site, rows):
@@ -89,7 +89,7 @@ def test_a_run_cut_off_at_any_step_ends_at_the_same_numbers(small_subject, site,
     for cut in (3, 20, 21, 37):
         checkpoint = Store(tmp_path / str(cut)).checkpoint("run")
         cut_off = jobs("gated", "topk", sparsities=(2, 4))
-        plain_step = Job.step
+        plain_step = TrainState.step
 
         def step(self, x, number, cut=cut, plain_step=plain_step):
             if number == cut:
@@ -97,7 +97,7 @@ def test_a_run_cut_off_at_any_step_ends_at_the_same_numbers(small_subject, site,
             plain_step(self, x, number)
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(Job, "step", step)
+            patch.setattr(TrainState, "step", step)
             train(stream(small_subject, site, rows), cut_off, checkpoint, save_every=0.0)
         resumed = jobs("gated", "topk", sparsities=(2, 4))
         train(stream(small_subject, site, rows), resumed, checkpoint, save_every=0.0)
@@ -125,7 +125,7 @@ def test_dead_latents_are_reborn_with_fresh_moments(small_subject, site, rows):
 
 
 def test_the_rate_warms_up_decays_and_climbs_again_after_resampling():
-    t = Training(lr=1.0, tokens=1000, batch=1)
+    t = TrainConfig(lr=1.0, tokens=1000, batch=1)
     assert t.rate(0) < 0.05 and t.rate(500) == 1.0 and 0 < t.rate(999) < 0.01
     assert t.rate(500, resampled=500) == pytest.approx(0.1)
     assert t.rate(525, resampled=500) == pytest.approx(0.55, abs=0.01)
@@ -142,7 +142,7 @@ def test_a_loss_that_blows_up_is_named(small_subject, site, rows):
 
 def test_too_little_text_is_refused(small_subject, site, rows):
     with pytest.raises(UserError, match="do not fill one batch"):
-        Stream(small_subject, site, rows[:1], batch=64)
+        ActivationBuffer(small_subject, site, rows[:1], batch=64)
 
 
 def test_a_sweep_is_stored_and_a_member_alone_is_the_member_in_the_grid(
@@ -159,19 +159,19 @@ def test_a_sweep_is_stored_and_a_member_alone_is_the_member_in_the_grid(
     def never(*_):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("saebook.sweep.train", never)
+    monkeypatch.setattr("saebook.training.sweep.train", never)
     again = sweep(small_subject, site, [method], [0, 1], data, Store(tmp_path / "a"))
     assert again.equals(grid)
 
 
 _SCRIPT = """
 import sys, numpy as np, torch
-from saebook.sae import build
+from saebook.sae.registry import build
 from saebook.sae.base import Member
-from saebook.store import Store
-from saebook.subject import Subject
-from saebook.streams import Stream
-from saebook.train import Job, Training, train
+from saebook.training.store import Store
+from saebook.subject.model import Subject
+from saebook.training.buffers import Stream
+from saebook.training.loop import Job, Training, train
 torch.set_num_threads(1)
 folder, store, out = sys.argv[1:]
 subject = Subject.load(folder, device="cpu")
@@ -216,7 +216,7 @@ def test_kill_nine_and_the_same_command_again(small_subject_folder, tmp_path):
 
 def test_curves_come_back_by_run_with_the_share_that_is_dead(small_subject, site, tmp_path, text_folder, monkeypatch):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
-    training = Training(lr=3e-3, tokens=4096, batch=64, dead_share=0.2)
+    training = TrainConfig(lr=3e-3, tokens=4096, batch=64, dead_share=0.2)
     methods = [
         Method("topk", 256, (2,), training, options=(("aux_weight", 0.0),), name="without"),
         Method("topk", 256, (2,), training, name="with"),
@@ -236,9 +236,9 @@ def test_stacks_that_share_a_sample_begin_where_each_would_by_itself():
     """The median is sought once for all that take activations alike, and a stack that normalises tokens has its own."""
     x = 3 + torch.randn(500, 8, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.5, 3, 8)
     kinds = [("relu", {}), ("topk", {}), ("relu", {"per_token": True}), ("topk", {"per_token": True})]
-    training = Training(lr=1e-3, tokens=512, batch=128)
+    training = TrainConfig(lr=1e-3, tokens=512, batch=128)
     made = [build(kind, 8, 16, (Member(0, 2), Member(1, 2)), **options) for kind, options in kinds]
-    _init_biases([Job(stack, training) for stack in made], x)
+    _init_biases([TrainState(stack, training) for stack in made], x)
     for (kind, options), stack in zip(kinds, made, strict=True):
         alone = build(kind, 8, 16, (Member(0, 2), Member(1, 2)), **options)
         alone.init_bias(alone.prepare(x)[0])

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saebook import plans, results, tiers, tuning
+from saebook.book import budgets
+from saebook.claims import results
+from saebook.papers import plans
+from saebook.training import tuning
 
 
 def grid(factors):
@@ -49,7 +52,7 @@ def test_a_rate_at_which_an_sae_collapses_is_not_chosen(by_k):
     assert tuning.chosen(tuning.scores(table)) == {"gated": 1e-2}
     table.loc[loosest, ["l0", "loss_recovered"]] = 4.0, 0.45  # few features, a bad loss: the curve hides it
     scored = tuning.scores(table)
-    assert scored[scored.lr == 1e-2].cost.item() < 1 and scored.broken.tolist() == [0, 0, 1]
+    assert scored[scored.lr == 1e-2].cost.item() < 1 and scored.collapsed.tolist() == [0, 0, 1]
     assert tuning.chosen(scored) == {"gated": 3e-3}
     luck = pd.concat([table, table[table.lr == 3e-3].assign(lr=8e-2, l0=lambda t: 0.1 * t.l0)])
     assert tuning.chosen(tuning.scores(luck)) == {"gated": 3e-3}  # above a rate that breaks, two good seeds are luck
@@ -73,7 +76,7 @@ def test_the_budget_holds_what_the_record_chose(notebook, tier):
     recorded = results.read(f"{paper}.tuning_{name}", tier)
     if recorded is None:
         pytest.skip(f"no tuning of {notebook} is recorded at tier {tier}")
-    budget = tiers.resolve(notebook, tier)
+    budget = budgets.resolve(notebook, tier)
     held = {m.name: m.training.lr for m in tuning.to_tune(notebook, budget)}
     assert held == recorded["findings"]["chosen"]
     # The grid was run at this very budget, rates and seeds apart, on seeds that appear in no result.
@@ -85,18 +88,18 @@ def test_the_budget_holds_what_the_record_chose(notebook, tier):
 
 
 def test_every_kind_is_tuned_at_every_width_with_all_its_sparsities():
-    methods = plans.PLANS["topk.fig02_activations"](tiers.resolve("topk.fig02_activations", "gpu"))
+    methods = plans.PLANS["topk.fig02_activations"](budgets.resolve("topk.fig02_activations", "gpu"))
     found = tuning.tuned(methods)
     assert len({m.name for m in found}) == len(methods) == 15
     assert [(m.architecture, m.d_sae, m.sparsities) for m in found] == [
         (m.architecture, m.d_sae, m.sparsities) for m in methods
     ]
-    one = plans.PLANS["gated.fig05_pareto"](tiers.resolve("gated.fig05_pareto", "cpu"))
+    one = plans.PLANS["gated.fig05_pareto"](budgets.resolve("gated.fig05_pareto", "cpu"))
     assert [m.name for m in tuning.tuned(one)] == ["gated", "relu"]
 
 
 def test_kinds_that_another_notebook_tunes_are_not_tuned_again():
-    budget = tiers.resolve("gated.fig08_ablations", "gpu")
+    budget = budgets.resolve("gated.fig08_ablations", "gpu")
     found = {m.name for m in tuning.to_tune("gated.fig08_ablations", budget)}
     assert found == {"gated_unfrozen", "gated_no_r_mag", "gated_untied"}
     # At other sparsities than there, the full recipe is tuned with its variants.
@@ -135,7 +138,7 @@ def test_the_budget_of_dead_latents_is_what_the_record_chose(tier):
     recorded = results.read("topk.tuning_fig15_dead_latents", tier)
     if recorded is None:
         pytest.skip(f"no grid of dead latents is recorded at tier {tier}")
-    budget = tiers.resolve("topk.fig15_dead_latents", tier)
+    budget = budgets.resolve("topk.fig15_dead_latents", tier)
     assert {k: vars(budget)[k] for k in ("d_sae", "k", "lr")} == recorded["findings"]["chosen"]
     table = pd.read_csv(results.folder(tier) / "topk" / "tuning_fig15_dead_latents.csv")
     assert tuning.deadly(table) == recorded["findings"]["chosen"] and not set(table.seed) & set(budget.seeds)

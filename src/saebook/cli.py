@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from saebook.errors import UserError
+from saebook.common.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,11 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     params.add_argument("name")
     params.set_defaults(act=_params)
 
-    book = commands.add_parser("book", help="run the notebooks of a tier and render the book")
-    book.add_argument("names", nargs="*", help="only these notebooks (default: all)")
-    book.add_argument("--tier", default="cpu")
-    book.add_argument("--at-once", type=int, help="notebooks at a time (default: what processors and memory allow)")
-    book.set_defaults(act=_book)
+    build = commands.add_parser("book", help="run the notebooks of a tier and render the book")
+    build.add_argument("names", nargs="*", help="only these notebooks (default: all)")
+    build.add_argument("--tier", default="cpu")
+    build.add_argument("--at-once", type=int, help="notebooks at a time (default: what processors and memory allow)")
+    build.set_defaults(act=_book)
 
     estimate = commands.add_parser("estimate", help="time, memory, disk and download of a tier, before anything runs")
     estimate.add_argument("names", nargs="*", help="only these notebooks, as PAPER/NAME (default: all)")
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options) -> int:
-    from saebook import runner
+    from saebook.book import runner
 
     given = runner.read_parameters_file(options.file) if options.file else {}
     given |= dict(options.parameter)
@@ -90,28 +90,28 @@ def _run(options) -> int:
 
 
 def _params(options) -> int:
-    from saebook import runner
+    from saebook.book import runner
 
     print("\n".join(runner.describe(options.name)))
     return 0
 
 
 def _book(options) -> int:
-    from saebook import book
+    from saebook.book import build
 
     if options.at_once is not None and options.at_once < 1:
         raise UserError(f"--at-once takes a number of notebooks from 1, not {options.at_once}")
-    return book.build(options.tier, options.names or None, options.at_once)
+    return build.build(options.tier, options.names or None, options.at_once)
 
 
 def _estimate(options) -> int:
     import torch
 
-    from saebook import estimate, lanes, runner, tiers
+    from saebook.book import budgets, estimate, parallel, runner
 
-    tiers.load(options.tier)
+    budgets.load(options.tier)
     names = [runner.source(name).relative_to(runner.home()).with_suffix("").as_posix() for name in options.names]
-    at_once, threads = lanes.share()
+    at_once, threads = parallel.share()
     torch.set_num_threads(threads)  # what a notebook of the book would have
     found = list(estimate.estimate(options.tier, names or None))
     print("\n".join(estimate.table(found, options.tier, at_once)))
@@ -119,7 +119,7 @@ def _estimate(options) -> int:
 
 
 def _status(options) -> int:
-    from saebook import status
+    from saebook.book import status
 
     for s in status.states(options.tier):
         seconds = "" if s.seconds is None else f"{s.seconds:.0f} s"
@@ -128,12 +128,13 @@ def _status(options) -> int:
 
 
 def _tune(options) -> int:
-    from saebook import plans, tuning, tuning_sites
+    from saebook.papers import plans
+    from saebook.training import tuning, tuning_by_site
 
     if options.notebook == "topk.fig15_dead_latents":
         found = tuning.tune_dead(options.tier)
-    elif options.notebook == tuning_sites.NOTEBOOK:
-        found = tuning_sites.tune(options.tier)
+    elif options.notebook == tuning_by_site.NOTEBOOK:
+        found = tuning_by_site.tune(options.tier)
     elif options.notebook in plans.PLANS:
         found = tuning.tune(options.notebook, options.tier)
     else:
@@ -145,8 +146,8 @@ def _tune(options) -> int:
 def _subject_train(options) -> int:
     from dataclasses import fields
 
-    from saebook import paths
-    from saebook.pretrain import Recipe, pretrain
+    from saebook.common import paths
+    from saebook.subject.pretrain import Recipe, pretrain
 
     kinds = {f.name: f.type for f in fields(Recipe)}
     chosen = {}
@@ -163,7 +164,7 @@ def _subject_train(options) -> int:
 
 
 def _subject_evidence(options) -> int:
-    from saebook.evidence import evidence
+    from saebook.subject.validation import evidence
 
     for name, value in evidence(options.name).items():
         if isinstance(value, float):

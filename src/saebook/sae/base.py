@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from saebook.errors import UserError
+from saebook.common.errors import UserError
 
 SAELENS_VERSION = "6.54.12"  # without a version >= 6.0.0 SAELens reads a file by its old rules and drops `metadata`
 
@@ -51,7 +51,7 @@ class _Space:
         return found
 
 
-class Stack(nn.Module):
+class SAEStack(nn.Module):
     """S SAEs: `W_enc` [S, D, M], `W_dec` [S, M, D] with unit rows, `b_dec` [S, D], and one [S, M] tensor per name in `per_latent`."""
 
     saelens_name: ClassVar[str]

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses, Stack
+from saebook.sae.base import Losses, SAEStack
 
 
-class Gated(Stack):
+class Gated(SAEStack):
     """f(x) = 1[pi_gate > 0] * ReLU(e^r_mag * h + b_mag), with h = W_enc (x - b_dec) and pi_gate = h + b_gate.
 
     `W_enc` is W_gate of the paper; the magnitude's weights are tied to it by r_mag (Eq. 7).

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses, Stack
+from saebook.sae.base import Losses, SAEStack
 
 
-class ReLU(Stack):
+class ReLU(SAEStack):
     """f(x) = ReLU(W_enc (x - b_dec) + b_enc);  xhat = W_dec f + b_dec."""
 
     saelens_name = "standard"

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from saebook.errors import UserError
-from saebook.sae.base import Losses, Member, Stack
+from saebook.common.errors import UserError
+from saebook.sae.base import Losses, Member, SAEStack
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
 _SPARSE = 32  # latents per active one above which entries cost less than matrix products (2 threads of an EPYC, D 128)
 _GATHERED = 8192  # decoder rows gathered at one time: some megabytes, which stay in a processor's cache
 
 
-class TopK(Stack):
+class TopK(SAEStack):
     """f(x) = ReLU(TopK(W_enc (x - b_dec) + b_enc)), k of each member being its `sparsity`.
 
     The released code has b_enc and the ReLU, the paper's Eq. 2 has neither; we keep both. Losses are divided by

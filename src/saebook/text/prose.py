@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from saebook.progress import bar
+from saebook.common.progress import bar
 
 PACKAGES = (
     "torch", "transformers", "sympy", "scipy", "pandas", "scikit-learn", "numpy", "matplotlib", "networkx",
@@ -151,17 +151,17 @@ def _counted(items: Iterable, progress) -> Iterator:
         yield item
 
 
-def held_out(path: str) -> bool:
+def validation(path: str) -> bool:
     """Whether a document is held out: a fixed share by the hash of its relative path."""
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big") % 100 < HELD_OUT_PERCENT
 
 
 def split(documents: list[Document]) -> tuple[list[Document], list[Document]]:
     """`(train, held-out)` by document; a held-out paragraph that shares half its shingles with train is dropped."""
-    train = [d for d in documents if not held_out(d.path)]
+    train = [d for d in documents if not validation(d.path)]
     known = np.sort(np.concatenate([_shingles(d.text) for d in train])) if train else np.empty(0, np.uint64)
     rest = []
-    for document in (d for d in documents if held_out(d.path)):
+    for document in (d for d in documents if validation(d.path)):
         kept = [p for p in document.text.split("\n\n") if not _mostly_in(_shingles(p), known)]
         if kept:
             rest.append(Document(document.path, "\n\n".join(kept)))

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from saebook import paths
-from saebook.errors import UserError
+from saebook.common import paths
+from saebook.common.errors import UserError
+from saebook.common.files import made_once
 from saebook.text import prose
-from saebook.text.cached import made_once
 from saebook.text.prose import Document
 
 HUB_DOCUMENTS = 50_000
@@ -32,11 +32,11 @@ class Corpus:
 
     source: str
     train: tuple[Document, ...]
-    held_out: tuple[Document, ...]
+    validation: tuple[Document, ...]
 
     @property
     def manifest(self) -> dict[str, str]:
-        return {d.path: _digest(d.text, 10) for d in (*self.train, *self.held_out)}
+        return {d.path: _digest(d.text, 10) for d in (*self.train, *self.validation)}
 
     @property
     def hash(self) -> str:
@@ -61,11 +61,11 @@ def corpus(source: str = "environment") -> Corpus:
     kept = paths.cache() / "text" / f"{key}.jsonl"
     with made_once(kept) as aside:
         if aside:
-            train, held_out = prose.split(read())
-            if not train or not held_out:
+            train, validation = prose.split(read())
+            if not train or not validation:
                 percent = prose.HELD_OUT_PERCENT
                 raise UserError(f"text source '{source}' is too small to hold {percent} % of its documents out")
-            _save(Corpus(source, tuple(train), tuple(held_out)), aside)
+            _save(Corpus(source, tuple(train), tuple(validation)), aside)
     return _load(kept, source)
 
 
@@ -142,18 +142,18 @@ def _hub(name: str, split: str, column: str) -> Iterator[Document]:
 
 def _save(made: Corpus, file: Path) -> None:
     with open(file, "w", encoding="utf-8") as out:
-        for part, documents in (("train", made.train), ("held_out", made.held_out)):
+        for part, documents in (("train", made.train), ("validation", made.validation)):
             for d in documents:
                 out.write(json.dumps([part, d.path, d.text], ensure_ascii=False) + "\n")
 
 
 def _load(file: Path, source: str) -> Corpus:
-    parts: dict[str, list[Document]] = {"train": [], "held_out": []}
+    parts: dict[str, list[Document]] = {"train": [], "validation": []}
     with open(file, encoding="utf-8") as lines:
         for line in lines:
             part, path, text = json.loads(line)
             parts[part].append(Document(path, text))
-    return Corpus(source, tuple(parts["train"]), tuple(parts["held_out"]))
+    return Corpus(source, tuple(parts["train"]), tuple(parts["validation"]))
 
 
 def _digest(text: str, length: int = 16) -> str:

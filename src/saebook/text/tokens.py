@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from saebook import paths
-from saebook.errors import UserError
-from saebook.progress import bar
-from saebook.text.cached import made_once
+from saebook.common import paths
+from saebook.common.errors import UserError
+from saebook.common.files import made_once
+from saebook.common.progress import bar
 from saebook.text.prose import Document
 from saebook.text.sources import corpus
 
@@ -59,12 +59,12 @@ def pack(documents: Sequence[Document], tokenizer, context: int) -> np.ndarray:
 
 
 def tokens(source: str, tokenizer, split: str, context: int) -> np.ndarray:
-    """The packed rows [N, T] of one split ("train" or "held_out") of a text source, memory-mapped.
+    """The packed rows [N, T] of one split ("train" or "validation") of a text source, memory-mapped.
 
     Cached by the corpus, the tokenizer and the context. Raises `UserError` when there is not one full row.
     """
     text = corpus(source)
-    documents = {"train": text.train, "held_out": text.held_out}[split]
+    documents = {"train": text.train, "validation": text.validation}[split]
     name = hashlib.sha256("\0".join([text.hash, tokenizer_hash(tokenizer), split, str(context)]).encode()).hexdigest()[
         :20
     ]

@@ -1,1 +1,0 @@
-"""One file per method of analysis. Nothing here trains."""

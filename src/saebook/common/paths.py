@@ -1,0 +1,35 @@
+"""Where things lie. One place knows the folders; every other room asks here.
+
+The repository is the folder that holds ``notebooks/`` and ``_config.yml``. An editable install finds it from
+this file; anything else (a wheel, a copy of the package) names it in the environment variable ``SAEBOOK_HOME``.
+Caches and trained SAEs can be moved with ``SAEBOOK_CACHE`` and ``SAEBOOK_RUNS``.
+"""
+
+import os
+from pathlib import Path
+
+from saebook.common.errors import UserError
+
+
+def root() -> Path:
+    """The repository's folder. Raises `UserError` when there is none."""
+    named = os.environ.get("SAEBOOK_HOME")
+    home = Path(named) if named else Path(__file__).resolve().parents[3]
+    if not (home / "_config.yml").is_file():
+        raise UserError(f"{home} is not the book's folder (no _config.yml): set SAEBOOK_HOME to your clone")
+    return home
+
+
+def data() -> Path:
+    """Committed data: papers, subjects, results."""
+    return root() / "data"
+
+
+def cache() -> Path:
+    """Things that can be made again: the corpus, packed tokens. Git-ignored."""
+    return Path(os.environ.get("SAEBOOK_CACHE") or data() / "cache")
+
+
+def runs() -> Path:
+    """The store of trained SAEs. Git-ignored."""
+    return Path(os.environ.get("SAEBOOK_RUNS") or data() / "runs")

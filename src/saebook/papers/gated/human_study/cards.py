@@ -1,0 +1,123 @@
+"""What a rater looks at: where a latent fires most, how its activations are spread, which tokens it promotes.
+
+After the feature pages that the Gated paper's raters saw (appendix H). Letters: N rows, T positions, K latents.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from saebook.sae.base import SAEStack
+from saebook.sae.registry import ARCHITECTURES
+from saebook.subject.model import Site, Subject
+from saebook.training.store import Store
+
+_AROUND = (14, 6)  # tokens shown before and after the one where a latent is strongest
+_BINS, _PROMOTED, _ROWS = 24, 8, 32
+
+
+@dataclass(frozen=True)
+class Context:
+    """A piece of text: its `tokens` as text, and the latent's activation at each (0 where it is off)."""
+
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One latent without a name: `density` is the share of tokens it fires on, `counts` a histogram from 0 to `largest`."""
+
+    contexts: tuple[Context, ...]
+    density: float
+    counts: tuple[int, ...]
+    largest: float
+    promoted: tuple[str, ...]
+
+
+def comparable(table: pd.DataFrame) -> pd.DataFrame:
+    """Which SAEs are rated: of each seed the Gated one of the middle lambda, and the baseline whose L0 is nearest to its own.
+
+    `table` is a sweep's; nearest on the log scale. Two rows per seed, Gated first.
+    """
+    gated = table[table.method == "gated"]
+    middle = sorted(gated.sparsity.unique())[gated.sparsity.nunique() // 2]
+    kept = []
+    for _, one in gated[gated.sparsity == middle].iterrows():
+        others = table[(table.method == "relu") & (table.seed == one.seed)]
+        kept += [one, others.loc[(np.log(others.l0) - np.log(one.l0)).abs().idxmin()]]
+    return pd.DataFrame(kept).reset_index(drop=True)
+
+
+def drawn(
+    chosen: pd.DataFrame, features: int, subject: Subject, site: Site, rows: Tensor, skip: int, contexts: int,
+    order_seed: int = 0,
+) -> tuple[pd.DataFrame, list[Card]]:  # fmt: skip
+    """`features` pairs of random latents of the `chosen` SAEs, mixed: the key and the cards, in the order shown.
+
+    The key has columns card (from 1), pair, method, seed, sparsity, l0, latent. Latents are drawn from those that fire
+    on `rows` [N, T] at all; the pairs go round the seeds. Order and draw are functions of `order_seed` alone.
+    """
+    rng = np.random.default_rng(order_seed)
+    seeds = list(chosen.seed.unique())
+    entries, made = [], []
+    for _, row in chosen.iterrows():
+        pairs = [pair for pair in range(features) if seeds[pair % len(seeds)] == row.seed]
+        sae = _stored(row, subject)
+        f = activations(sae, subject, site, rows, skip)
+        latents = rng.choice(np.flatnonzero(f.flatten(0, 1).amax(0).cpu().numpy() > 0), len(pairs), replace=False)
+        for pair, latent in zip(pairs, latents, strict=True):
+            entries.append([pair, row.method, int(row.seed), row.sparsity, row.l0, int(latent)])
+            made.append(card(sae, int(latent), f[..., latent], subject, site, rows[:, skip:], contexts))
+    order = rng.permutation(len(made))
+    key = pd.DataFrame([entries[i] for i in order], columns=["pair", "method", "seed", "sparsity", "l0", "latent"])
+    key.insert(0, "card", range(1, len(key) + 1))
+    return key, [made[i] for i in order]
+
+
+@torch.inference_mode()
+def activations(sae: SAEStack, subject: Subject, site: Site, rows: Tensor, skip: int) -> Tensor:
+    """Latents [N, T - skip, M] of a stack of one on `rows` [N, T]."""
+    parts = []
+    for part in rows.split(_ROWS):
+        x = subject.activations(part, site)[:, skip:]
+        parts.append(sae.encode(sae.prepare(x.flatten(0, 1))[0])[0].view(*x.shape[:2], -1))
+    return torch.cat(parts)
+
+
+def card(sae: SAEStack, latent: int, f: Tensor, subject: Subject, site: Site, rows: Tensor, contexts: int) -> Card:
+    """The card of one latent with activations `f` [N, T] on tokens `rows` [N, T]: one context for each of its best rows."""
+    strongest, where = f.max(1)
+    best = [int(n) for n in strongest.argsort(descending=True)[:contexts] if strongest[n] > 0]
+    shown = []
+    for n in best:
+        part = slice(max(0, int(where[n]) - _AROUND[0]), int(where[n]) + _AROUND[1] + 1)
+        shown.append(Context(tuple(map(subject.tokenizer.decode, rows[n, part].tolist())), tuple(f[n, part].tolist())))
+    positive = f[f > 0]
+    largest = float(positive.max()) if len(positive) else 0.0
+    counts = torch.histc(positive.float().cpu(), _BINS, 0, largest).int().tolist() if largest else [0] * _BINS
+    return Card(
+        tuple(shown), float((f > 0).float().mean()), tuple(counts), largest, promoted(sae, latent, subject, site)
+    )
+
+
+@torch.inference_mode()
+def promoted(sae: SAEStack, latent: int, subject: Subject, site: Site) -> tuple[str, ...]:
+    """The tokens whose logits a latent raises most by itself: the largest entries of W_dec @ W_U.
+
+    Layer norm is passed over, as is what later blocks make of the latent. Empty where a site does not write to the
+    residual stream (neurons, heads before W_O): there is no such product.
+    """
+    if not site.hook_name.endswith(("resid_pre", "resid_post", "mlp_out")):
+        return ()
+    W_U, _ = subject.unembedding()
+    raised = sae.W_dec[0, latent].to(W_U) @ W_U
+    return tuple(map(subject.tokenizer.decode, raised.topk(_PROMOTED).indices.tolist()))
+
+
+def _stored(row: pd.Series, subject: Subject) -> SAEStack:
+    cfg, tensors = Store().load(row.key)
+    return ARCHITECTURES[row.method].from_saelens(cfg, tensors).to(subject.device)

@@ -1,0 +1,53 @@
+"""A trained baseline written as a Gated SAE: the same function, with a gate and a magnitude that can be moved apart.
+
+What a Gated SAE gains over a baseline it gains by that freedom. So two cheap changes of a trained baseline are special
+points of it: a learnt magnitude behind the old gate (`rescaled`), and a narrower gate before the old magnitude (`pruned`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from saebook.evaluation import metrics
+from saebook.sae.base import SAEStack
+from saebook.sae.gated import Gated
+from saebook.sae.registry import ARCHITECTURES
+from saebook.sae.relu import ReLU
+from saebook.subject.model import Site, Subject
+from saebook.text.tokens import tokens
+from saebook.training.store import Store
+from saebook.training.sweep import Data
+
+
+def as_gated(sae: ReLU) -> Gated:
+    """f(x) = 1[h + b_enc > 0] ReLU(e^0 h + b_enc) with h = W_enc (x - b_dec): the baseline, on copied tensors."""
+    gated = Gated(sae.d_in, sae.d_sae, sae.members, sae.W_enc.device, sae.W_enc.dtype, **sae.options())
+    for name, source in (
+        ("W_enc", sae.W_enc), ("W_dec", sae.W_dec), ("b_dec", sae.b_dec), ("b_gate", sae.b_enc), ("b_mag", sae.b_enc),
+    ):  # fmt: skip
+        getattr(gated, name).data.copy_(source)
+    return gated
+
+
+def stored(key: str, architecture: str, device: torch.device, store: Store | None = None) -> Gated:
+    """The run `key` of the store, a baseline or a Gated SAE, as a Gated one."""
+    sae = ARCHITECTURES[architecture].from_saelens(*(store or Store()).load(key)).to(device)
+    return sae if isinstance(sae, Gated) else as_gated(sae)
+
+
+def rows_of(split: str, count: int, subject: Subject, data: Data) -> Tensor:
+    """The first `count` rows [N, T] of the split "train" or "validation"."""
+    rows = tokens(data.source, subject.tokenizer, split, subject.context)[:count]
+    return torch.from_numpy(rows.astype(np.int64)).to(subject.device)
+
+
+def measured(
+    saes: Sequence[SAEStack], runs: pd.DataFrame, method: str, subject: Subject, site: Site, rows: Tensor, skip: int
+) -> pd.DataFrame:
+    """`saes` of one member each, made of the `runs` of a sweep's table line by line, as such a table for `method`."""
+    found = metrics.measure(list(saes), subject, site, rows, skip)
+    kept = runs[["d_sae", "sparsity", "seed", "key"]].reset_index(drop=True)
+    return pd.concat([kept.assign(method=method), pd.DataFrame([one for (one,) in found])], axis=1)

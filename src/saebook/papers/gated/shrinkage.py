@@ -1,0 +1,46 @@
+"""Shrinkage: how far a sweep's reconstructions are too small, and what one rescaling would undo (Gated paper, 2.3 and 4.2)."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from saebook.evaluation.metrics import Sums, relative_reconstruction_bias
+from saebook.sae.registry import ARCHITECTURES
+from saebook.subject.model import Site, Subject
+from saebook.training.store import Store
+
+GAMMA = "relative_reconstruction_bias"
+
+
+def mean_per_seed(table: pd.DataFrame, method: str, column: str = GAMMA) -> list[float]:
+    """The mean of `column` over a method's sweep, one value per seed."""
+    return [float(group[column].mean()) for _, group in table[table.method == method].groupby("seed")]
+
+
+def slope_per_seed(table: pd.DataFrame, method: str, column: str = GAMMA) -> list[float]:
+    """The change of `column` per e-fold of lambda (least squares over the sweep), one value per seed."""
+    mine = table[table.method == method]
+    return [float(np.polyfit(np.log(g.sparsity), g[column], 1)[0]) for _, g in mine.groupby("seed")]
+
+
+@torch.inference_mode()
+def rescaled(row: pd.Series, subject: Subject, site: Site, rows: torch.Tensor, skip: int, store: Store | None = None):
+    """One stored SAE with its reconstructions divided by its own bias: bias and squared error before and after.
+
+    `row` is a line of a sweep's table, `rows` [N, T] held-out tokens. By Eq. 9 the bias after is one; the error tells
+    how much of the damage one number can repair.
+    """
+    cfg, tensors = (store or Store()).load(row.key)
+    sae = ARCHITECTURES[row.method].from_saelens(cfg, tensors).to(subject.device)
+    before, after = Sums(), Sums()
+    for part in rows.split(32):
+        x, _, _ = sae.prepare(subject.activations(part, site)[:, skip:].flatten(0, 1))
+        f = sae.encode(x)
+        xhat = sae.decode(f)[0]
+        before.add(x, f[0], xhat)
+        after.add(x, f[0], xhat / row[GAMMA])
+    return {
+        "bias": relative_reconstruction_bias(before.xhat_norm2, before.dot),
+        "bias_rescaled": relative_reconstruction_bias(after.xhat_norm2, after.dot),
+        "error_ratio": after.error2 / before.error2,
+    }

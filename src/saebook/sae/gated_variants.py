@@ -1,0 +1,81 @@
+"""Gated SAEs with one thing changed (Gated paper, section 5.1 and Figure 8): each differs from `Gated` in that alone."""
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from saebook.common.errors import UserError
+from saebook.sae.gated import Gated
+
+
+class UnfrozenGated(Gated):
+    """ "Unfreeze decoder": the auxiliary loss trains W_dec and b_dec too, so that gate and magnitude share one dictionary."""
+
+    freezes_decoder = False
+
+
+class RigidGated(Gated):
+    """ "No r_mag": the rescale stays one, and the two pre-activations differ by a shift alone."""
+
+    per_latent = ("b_gate", "b_mag")
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.register_buffer("r_mag", torch.zeros_like(self.b_mag))
+
+    def _encoder_gradients(self, i: int, xc: Tensor, h: Tensor | None, d_gate: Tensor, d_mag: Tensor, spare: Tensor):
+        torch.mm(xc.T, d_gate.add_(d_mag), out=self.W_enc.grad[i])
+        return self.W_enc[i] @ (self.b_gate.grad[i] + self.b_mag.grad[i])
+
+    def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
+        cfg, tensors = super().to_saelens(i)
+        return cfg, tensors | {"r_mag": self.r_mag[i].clone()}
+
+
+class UntiedGated(Gated):
+    """ "Untied encoders": f(x) = 1[W_enc xc + b_gate > 0] * ReLU(W_mag xc + b_mag), with xc = x - b_dec and W_mag [S, D, M] free.
+
+    Both matrices start as the decoder transposed, as the tied one does. A reborn latent is pointed the same way in both.
+    """
+
+    saelens_name = "gated_untied"  # ours: SAELens knows no such kind
+    per_latent = ("b_gate", "b_mag")
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.W_mag = nn.Parameter(self.W_enc.detach().clone())
+
+    def threshold(self) -> Tensor:
+        raise UserError("an untied Gated SAE is no JumpReLU: its gate and its magnitude look in different directions")
+
+    def _pre(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        xc = x - self.b_dec[:, None]
+        return torch.baddbmm(self.b_gate[:, None], xc, self.W_enc), torch.baddbmm(self.b_mag[:, None], xc, self.W_mag)
+
+    def _pre_member(self, i: int, xc: Tensor, gate: Tensor, magnitude: Tensor) -> None:
+        torch.addmm(self.b_gate[i], xc, self.W_enc[i], out=gate)
+        torch.addmm(self.b_mag[i], xc, self.W_mag[i], out=magnitude)
+
+    def _encoder_gradients(self, i: int, xc: Tensor, h: Tensor | None, d_gate: Tensor, d_mag: Tensor, spare: Tensor):
+        torch.mm(xc.T, d_gate, out=self.W_enc.grad[i])
+        torch.mm(xc.T, d_mag, out=self.W_mag.grad[i])
+        return self.W_enc[i] @ self.b_gate.grad[i] + self.W_mag[i] @ self.b_mag.grad[i]
+
+    @torch.no_grad()
+    def resample(self, member: int, latents: Tensor, inputs: Tensor) -> None:
+        super().resample(member, latents, inputs)
+        self.W_mag[member][:, latents] = self.W_enc[member][:, latents]
+
+    def latent_slices(self) -> dict[str, int]:
+        return super().latent_slices() | {"W_mag": 2}
+
+    def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
+        cfg, tensors = super().to_saelens(i)
+        return cfg, tensors | {"W_mag": self.W_mag[i].detach().clone()}
+
+    @classmethod
+    def from_saelens(cls, cfg: dict, tensors: dict[str, Tensor]) -> Self:
+        single = super().from_saelens(cfg, tensors)
+        single.W_mag.data[0] = tensors["W_mag"]
+        return single

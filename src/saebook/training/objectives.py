@@ -1,0 +1,158 @@
+"""What a reconstruction is compared with: the activation itself, the model's predictions, or both and what lies between.
+
+The e2e paper's three objectives (sections 2.2 and 2.3, Eq. 1), with the means of its code: mean squared errors run over the
+width, the KL divergence is that of the original predictions from the new ones, per token. L1 belongs to the SAE.
+Letters: S SAEs, N = B*T tokens, D d_model, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from saebook.common.errors import UserError
+from saebook.sae.base import Losses
+from saebook.sae.normalised_relu import NormalisedReLU
+from saebook.subject.model import Intervention, Site, Subject
+
+_TOKENS = {"cpu": 4096, "cuda": 131_072}  # tokens that go through the upper blocks at one time
+_CHUNK = {"cpu": (1024, 1024), "cuda": (16_384, 4096)}  # tokens and vocabulary entries whose logits exist at one time
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Weights of the terms: error at the site, KL of the predictions, and (in all) errors at the later residual positions."""
+
+    reconstruction: float = 0.0
+    kl: float = 0.0
+    downstream: float = 0.0
+
+    @property
+    def local(self) -> bool:
+        """Whether nothing after the site matters."""
+        return not (self.kl or self.downstream)
+
+
+def later_sites(subject: Subject, site: Site) -> list[Site]:
+    """The residual stream before every later block (`hook_resid_pre` of l+1 to L-1, Eq. 1), never the site itself."""
+    first = site.layer + (2 if site.kind == "resid_post" else 1)  # what leaves a block is what enters the next
+    return [subject.site("resid_pre", layer) for layer in range(first, subject.n_layers)]
+
+
+class Reference:
+    """One batch of text as the subject itself treats it: activations at the site, and what becomes of them.
+
+    `x` [N, D] are the activations; the rest is computed when first asked for, once for all SAEs.
+    """
+
+    def __init__(self, subject: Subject, tokens: Tensor, site: Site):
+        self.subject, self.tokens, self.site = subject, tokens, site
+        self.intervene: Intervention = subject.intervene(tokens, site)
+        # Out of inference mode: autograd keeps what enters a product.
+        self.activations = self.intervene.activations.clone()
+        self.x = self.activations.flatten(0, 1)
+        self.later_sites = later_sites(subject, site)
+        self._clean: tuple | None = None
+
+    def clean(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Hidden states [N, D], log partition [N] and mean unembedding [N, D] of the predictions, and later activations [N, D]."""
+        if self._clean is None:
+            with torch.no_grad():
+                hidden, later = self.intervene.onwards(self.activations, self.later_sites)
+                hidden = hidden.flatten(0, 1)
+                partition = log_partition(hidden, *self.subject.unembedding())
+                self._clean = (hidden, *partition, [one.flatten(0, 1) for one in later])
+        return self._clean
+
+
+def step_gradients(stack: NormalisedReLU, reference: Reference, objective: Objective) -> Losses:
+    """Gradients of `objective` plus lambda/D ||f||_1 for every member of `stack` into `.grad`."""
+    at_once = members_at_once(objective, len(reference.x), reference.x.device.type)
+    return stack.pulled(reference.x, lambda xhat: pull(xhat, reference, objective), at_once)
+
+
+def members_at_once(objective: Objective, tokens: int, device: str) -> int:
+    """How many SAEs go through the upper blocks together, at `tokens` a batch."""
+    return 1 if objective.local else max(1, _TOKENS[device] // tokens)
+
+
+@torch.enable_grad()
+def pull(xhat: Tensor, reference: Reference, objective: Objective) -> tuple[dict[str, Tensor], Tensor]:
+    """The weighted terms [S] of reconstructions `xhat` [S, N, D], and the gradient [S, N, D] of their sum."""
+    if objective.downstream and not reference.later_sites:
+        raise UserError(f"no residual position lies after {reference.site.hook_name}: choose an earlier layer")
+    new, terms = xhat.detach().requires_grad_(), {}
+    if objective.reconstruction:
+        terms["reconstruction"] = objective.reconstruction * _mse(new, reference.x)
+    if not objective.local:
+        shape = (len(new) * len(reference.tokens), -1, new.shape[-1])
+        hidden, later = reference.intervene.onwards(new.reshape(shape), reference.later_sites)
+        clean_hidden, lse, mean, clean_later = reference.clean()
+        if objective.kl:
+            hidden = hidden.reshape(len(new), len(reference.x), -1)
+            terms["kl"] = objective.kl * kl(hidden, clean_hidden, lse, mean, *reference.subject.unembedding())
+        if objective.downstream:
+            errors = [_mse(a.reshape(len(new), *b.shape), b) for a, b in zip(later, clean_later, strict=True)]
+            terms["downstream"] = objective.downstream * sum(errors) / len(errors)
+    (gradient,) = torch.autograd.grad(sum(terms.values()).sum(), new)
+    return {name: term.detach() for name, term in terms.items()}, gradient
+
+
+def _mse(new: Tensor, old: Tensor) -> Tensor:
+    return (new - old).square().mean((1, 2))
+
+
+def log_partition(hidden: Tensor, W_U: Tensor, b_U: Tensor) -> tuple[Tensor, Tensor]:
+    """log sum exp of the logits [N] of `hidden` [N, D], and the unembedding's mean [N, D] under the predictions.
+
+    The vocabulary passes by in chunks, with a running maximum: no row of logits ever exists whole. The second is the
+    gradient of the first.
+    """
+    tokens, entries = _CHUNK[hidden.device.type]
+    lse, mean = hidden.new_empty(len(hidden)), torch.empty_like(hidden)
+    for first in range(0, len(hidden), tokens):
+        part = hidden[first : first + tokens]
+        top, mass, sum_ = (
+            part.new_full((len(part), 1), float("-inf")),
+            part.new_zeros(len(part), 1),
+            torch.zeros_like(part),
+        )
+        for begin in range(0, W_U.shape[1], entries):
+            columns = W_U[:, begin : begin + entries]
+            logits = torch.addmm(b_U[begin : begin + entries], part, columns)
+            higher = torch.maximum(top, logits.amax(1, keepdim=True))
+            shrink = (top - higher).exp_()
+            weights = logits.sub_(higher).exp_()
+            mass.mul_(shrink).add_(weights.sum(1, keepdim=True))
+            sum_.mul_(shrink).addmm_(weights, columns.T)
+            top = higher
+        lse[first : first + tokens] = (mass.log() + top)[:, 0]
+        mean[first : first + tokens] = sum_ / mass
+    return lse, mean
+
+
+class _KL(torch.autograd.Function):
+    """KL(p || q) = (h_p - h_q) . E_p[W_U] + lse_q - lse_p: of p only two vectors a token are needed, the bias cancels.
+
+    Its gradient in h_q is E_q[W_U] - E_p[W_U].
+    """
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, clean: Tensor, lse: Tensor, mean: Tensor, W_U: Tensor, b_U: Tensor) -> Tensor:
+        flat = hidden.flatten(0, 1)
+        new_lse, new_mean = log_partition(flat, W_U, b_U)
+        ctx.save_for_backward(new_mean.view_as(hidden) - mean)
+        return ((clean - hidden) * mean).sum(-1).add_(new_lse.view(hidden.shape[:2]) - lse).mean(1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (difference,) = ctx.saved_tensors
+        return difference * (grad[:, None, None] / difference.shape[1]), None, None, None, None, None
+
+
+def kl(hidden: Tensor, clean: Tensor, lse: Tensor, mean: Tensor, W_U: Tensor, b_U: Tensor) -> Tensor:
+    """KL of the predictions of `clean` [N, D] from those of `hidden` [S, N, D], in nats per token, one mean [S] per SAE.
+
+    `lse` and `mean` are `log_partition` of `clean`; differentiable with respect to `hidden`.
+    """
+    return _KL.apply(hidden, clean, lse, mean, W_U, b_U)
