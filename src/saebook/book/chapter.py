@@ -1,50 +1,146 @@
-"""What a chapter needs between its budget and its tables: an opened subject, text to measure on, rows for a page.
+"""What a notebook calls: a chapter opened in one line, its sweep in one call, and closed in one line.
 
-Plumbing only; what a chapter trains is in `saebook.plans`, the method of a chapter lies in `saebook.analysis`, its numbers in `saebook.results`.
+    page = chapter.open("gated/fig05_pareto", globals())
+    table = page.sweep()
+    page.close(table, live, findings, figure)
 """
 
-from types import SimpleNamespace
+import functools
+import time
+from typing import Any
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from saebook.book import budgets
-from saebook.claims import ledger, standings
+from saebook.claims import ledger, results, standings
 from saebook.claims.results import Live
-from saebook.evaluation.intervals import Interval
+from saebook.common.budget import Budget, SiteBudget, SitesBudget, SubjectBudget, SweepBudget, TrainingBudget
+from saebook.common.errors import UserError
 from saebook.sae.base import Member, SAEStack
 from saebook.sae.registry import build
 from saebook.subject.model import Site, Subject
 from saebook.text.tokens import tokens
-
-pd.set_option("display.max_colwidth", None)  # a claim is shown whole
-
-
-def opened(notebook: str, tier: str, **asked) -> tuple[SimpleNamespace, Subject, Site]:
-    """The budget of a notebook (dotted) with what was `asked` for in it, its subject and its site."""
-    budget = budgets.resolve(notebook, tier, **asked)
-    subject = Subject.load(budget.subject)
-    return budget, subject, subject.site(budget.site, budget.layer)
+from saebook.training import plan as plans
+from saebook.training.sweep import across, sweep
 
 
-def sites(subject: Subject, budget: SimpleNamespace) -> list[Site]:
-    """Where a budget reads its subject: one site, or every one of its `sites` in every one of its `layers`."""
-    if not hasattr(budget, "sites"):
-        return [subject.site(budget.site, budget.layer)]
-    return [subject.site(kind, layer) for kind in budget.sites for layer in budget.layers]
+class Chapter:
+    """An opened chapter: its budget, and on demand its subject, sites, text and sweep."""
+
+    def __init__(self, name: str, budget: Budget):
+        self.name, self.budget = name, budget
+        self.trained = 0  # SAEs that this run trained, as opposed to took from the store
+        self._begun = time.monotonic()
+
+    @functools.cached_property
+    def subject(self) -> Subject:
+        """The budget's language model."""
+        return Subject.load(self._text.subject)
+
+    @functools.cached_property
+    def site(self) -> Site:
+        """The one site that the chapter looks at."""
+        if not isinstance(self.budget, SiteBudget):
+            raise UserError(f"{self.name} has no single site: use page.sites")
+        return self.subject.site(self.budget.site, self.budget.layer)
+
+    @functools.cached_property
+    def sites(self) -> list[Site]:
+        """Every site that the chapter looks at: one, or each of `sites` in each of `layers`."""
+        if isinstance(self.budget, SitesBudget):
+            return [self.subject.site(kind, layer) for kind in self.budget.sites for layer in self.budget.layers]
+        return [self.site]
+
+    @property
+    def context(self) -> int:
+        """Tokens in a row of text."""
+        return self._text.context or self.subject.context
+
+    def validation_rows(self, count: int | None = None) -> torch.Tensor:
+        """The first `count` validation rows [N, T] of the chapter's text (default: those that the sweep is evaluated on)."""
+        rows = tokens(self._text.source, self.subject.tokenizer, "validation", self.context)
+        return torch.from_numpy(rows[: count or self._text.eval_rows].astype("int64")).to(self.subject.device)
+
+    def methods(self, site: Site | None = None) -> list:
+        """What the chapter's plan trains at a site."""
+        methods = budgets.plan(self.name).methods
+        if methods is None:
+            raise UserError(f"{self.name} trains nothing: its plan has no methods")
+        return methods(self.budget, site or self.sites[0])
+
+    def sweep(self) -> pd.DataFrame:
+        """Train what the store lacks of the chapter's plan; one row per SAE with all its metrics."""
+        if not isinstance(self.budget, TrainingBudget):
+            raise UserError(f"{self.name} trains nothing: its budget has no tokens")
+        seeds, data = list(self.budget.seeds), plans.data(self.budget)
+        if isinstance(self.budget, SweepBudget):
+            result = sweep(self.subject, self.site, self.methods(), seeds, data)
+        else:
+            result = across(self.subject, self.sites, self.methods, seeds, data)
+        self.trained += result.trained
+        return result.table
+
+    def untrained(self, architecture: str, d_sae: int | None = None) -> tuple[SAEStack, torch.Tensor]:
+        """A fresh SAE of one member with small random biases, and activations [B, D] to try it on."""
+        width = d_sae or getattr(self.budget, "d_sae", None) or max(getattr(self.budget, "widths"))  # noqa: B009
+        member = Member(seed=0, sparsity=8.0 if architecture == "topk" else 1.0)
+        stack = build(architecture, self.site.d_in, width, (member,), device=self.subject.device)
+        generator = torch.Generator().manual_seed(0)
+        for name, parameter in stack.named_parameters():
+            if name not in ("W_enc", "W_dec"):
+                noise = 0.1 * torch.randn(parameter.shape, generator=generator)
+                parameter.data += noise.to(parameter.device)
+        return stack, self.subject.activations(self.validation_rows()[:4], self.site).flatten(0, 1)
+
+    def close(
+        self, points: pd.DataFrame, live: Live, findings: dict | None = None, figure: Figure | None = None
+    ) -> pd.DataFrame:
+        """Write the chapter's result and return the verdicts on its claims.
+
+        `points` are the plotted rows, `live` the intervals that the claims are judged by, `findings` whatever else. Raises
+        `KeyError` when a claim's live quantity is missing.
+        """
+        subject = self.subject if isinstance(self.budget, SubjectBudget) else None
+        own = self.budget == budgets.resolve(self.name, self.budget.tier)
+        seconds = time.monotonic() - self._begun
+        results.write(
+            self.name, self.budget, subject, points, live, findings, figure, own=own, trained=self.trained, seconds=seconds
+        )
+        return verdicts(self.name, live, self.budget.tier)
+
+    @property
+    def _text(self) -> SubjectBudget:
+        if not isinstance(self.budget, SubjectBudget):
+            raise UserError(f"{self.name} reads no language model")
+        return self.budget
 
 
-def opened_everywhere(notebook: str, tier: str, **asked) -> tuple[SimpleNamespace, Subject, list[Site]]:
-    """The same for a notebook that looks at several `sites` and `layers`: its budget, its subject, and all of them."""
-    budget = budgets.resolve(notebook, tier, **asked)
-    subject = Subject.load(budget.subject)
-    return budget, subject, sites(subject, budget)
+def open(name: str, given: dict[str, Any]) -> Chapter:
+    """The chapter `name` with the parameters among `given`, a notebook's `globals()`; None means the tier's own value.
+
+    Raises `UserError` in one line for a value out of bounds, before anything is computed.
+    """
+    pd.set_option("display.max_colwidth", None)  # a claim is shown whole
+    fields = budgets.budget_class(name).model_fields
+    asked = {field: given[field] for field in fields if given.get(field) is not None and field != "tier"}
+    return Chapter(name, budgets.resolve(name, given.get("tier", "smoke"), **asked))
 
 
-def validation(subject: Subject, budget: SimpleNamespace) -> torch.Tensor:
-    """The held-out rows [N, T] that a budget measures on."""
-    rows = tokens(budget.source, subject.tokenizer, "validation", subject.context)[: budget.eval_rows]
-    return torch.from_numpy(rows.astype("int64")).to(subject.device)
+def verdicts(name: str, live: Live, tier: str) -> pd.DataFrame:
+    """The verdicts on the claims that chapter `name` judges, from its `live` intervals, as a reader sees them.
+
+    At a tier below the one that a claim names nothing is judged. Raises `KeyError` when a live quantity is missing.
+    """
+    rows = [
+        {
+            "claim": claim.claim, "verdict": standings.judged(claim, live[claim.live], tier),
+            "here (95 % interval)": standings.shown(live[claim.live]), "paper": claim.expected, "quantity": claim.quantity,
+        }
+        for claim in ledger.judged_by(name)
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index("claim") if rows else pd.DataFrame({"verdict": ["this chapter judges no claim"]})
 
 
 def intervals(live: Live) -> pd.DataFrame:
@@ -53,22 +149,7 @@ def intervals(live: Live) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
 
 
-def untrained(
-    architecture: str, subject: Subject, site: Site, budget: SimpleNamespace
-) -> tuple[SAEStack, torch.Tensor]:
-    """A fresh SAE of one member with small random biases, and activations [B, D] to try it on."""
-    d_sae = budget.d_sae if hasattr(budget, "d_sae") else max(budget.widths)
-    member = Member(seed=0, sparsity=8.0 if architecture == "topk" else 1.0)
-    stack = build(architecture, site.d_in, d_sae, (member,), device=subject.device)
-    generator = torch.Generator().manual_seed(0)
-    for name, parameter in stack.named_parameters():
-        if name not in ("W_enc", "W_dec"):
-            noise = 0.1 * torch.randn(parameter.shape, generator=generator)
-            parameter.data += noise.to(parameter.device)
-    return stack, subject.activations(validation(subject, budget)[:4], site).flatten(0, 1)
-
-
-def comparison(ours: Interval, published: pd.DataFrame) -> pd.DataFrame:
+def comparison(ours, published: pd.DataFrame) -> pd.DataFrame:
     """Ours with its interval above the published ratios: the median and range of each model's sites and layers."""
     rows = [{"": "this book", "L0 ratio": ours.mean, "from": ours.low, "to": ours.high, "n": f"{ours.n} seeds"}]
     for model, group in published.dropna().groupby("model"):
@@ -79,18 +160,3 @@ def comparison(ours: Interval, published: pd.DataFrame) -> pd.DataFrame:
             }
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("").round(2)
-
-
-def verdicts(notebook: str, live: Live, budget: SimpleNamespace) -> pd.DataFrame:
-    """The verdicts on the claims that `notebook` (dotted) judges, from its `live` intervals, as a reader sees them.
-
-    At a tier below the one a claim names nothing is judged. Raises `KeyError` when a live quantity is missing.
-    """
-    rows = [
-        {
-            "claim": claim.claim, "verdict": standings.judged(claim, live[claim.key], budget.tier),
-            "ours (95 % interval)": standings.shown(live[claim.key]), "paper": claim.expected, "quantity": claim.quantity,
-        }
-        for claim in ledger.judged_by(notebook)
-    ]  # fmt: skip
-    return pd.DataFrame(rows).set_index("claim")

@@ -1,20 +1,19 @@
-"""The ledger of claims, and the verdict on each: computed from the interval over seeds, never by eye."""
+"""The ledger of claims, read from the chapters' sidecars, and the verdict on each: computed from an interval, never by eye."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any, Literal
 
-import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from saebook.common import paths
+from saebook.common import sidecar
 from saebook.common.errors import UserError
+from saebook.common.names import PAPERS, TIERS
 from saebook.evaluation.intervals import Interval
 
 NOT_JUDGED = "not judged at this tier"
 NOT_RUN = "not run yet"
-PAPERS = ("gated", "topk", "e2e")
-TIERS = ("smoke", "cpu", "gpu", "paper")  # from the least to the most that a result can show
-KINDS = ("value", "direction", "ordering", "slope", "existence")
+REPORTED = "reported, not judged"  # of a time that a single run measured
 
 
 class Verdict(StrEnum):
@@ -25,64 +24,57 @@ class Verdict(StrEnum):
     NOT_COMPARABLE = "not comparable here"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One row of ``data/claims.yml``; `quantity` says in words what is measured, `live` (NOTEBOOK:KEY) where it is recorded.
+class Claim(BaseModel):
+    """One row of a sidecar's `claims`.
 
-    With a `band` the live value must lie inside it, and `null_value` is what no effect would be. Without one it must
-    lie on `side` of `null_value`, by at least `smallest_effect`. An ordering is a list of such contrasts, all of which
-    must hold. `tier` is the smallest that can judge; `confirmed` is false for what we recall but could not read;
-    `not_comparable` says why a machine cannot judge at all.
+    `quantity` says in words what is measured, and `live` names it among the live quantities that the chapter records. With
+    a `band` the live value must lie inside it, and `null_value` is what no effect would be. Without one it must lie on
+    `side` of `null_value`, by at least `smallest_effect`. An ordering is a list of such contrasts, all of which must hold.
+    `tier` is the smallest that can judge; a `timing` judges only from repeated recordings; `confirmed` is false for what we
+    recall but could not read in the paper; `not_comparable` says why a machine cannot judge at all. A row that was added or
+    changed after a run had judged it says so in `changed`, with the date.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    notebook: str  # paper/name of the chapter that judges it; empty for a claim that no chapter can
     id: str
     where: str
     claim: str
-    kind: str
+    kind: Literal["value", "direction", "ordering", "slope", "existence"]
     source: str
     quantity: str = ""
     live: str = ""
-    tier: str = "cpu"
+    tier: Literal["cpu", "overnight", "gpu", "paper"] = "cpu"
     paper_value: float | None = None
     precision: str = ""
     band: tuple[float, float] | None = None
     null_value: float = 1.0
     smallest_effect: float = 0.0
-    side: str = "below"
+    side: Literal["below", "above"] = "below"
+    timing: bool = False
     confirmed: bool = True
+    changed: str = ""
+    planned: str = ""  # the chapter that is to judge a claim that none judges yet
     not_comparable: str = ""
 
-    def __post_init__(self) -> None:
-        def refuse(words: str) -> None:
-            raise UserError(f"data/claims.yml: {self.id}: {words}")
-
+    @model_validator(mode="after")
+    def _consistent(self) -> "Claim":
         if self.paper not in PAPERS:
-            refuse(f"an id begins with one of {', '.join(PAPERS)}")
-        if self.kind not in KINDS:
-            refuse(f"kind is one of {', '.join(KINDS)}, not {self.kind}")
-        if self.tier not in TIERS[1:] or self.side not in ("below", "above"):
-            refuse("tier is cpu, gpu or paper, and side is below or above")
+            raise ValueError(f"an id begins with one of {', '.join(PAPERS)}")
         if bool(self.live) == bool(self.not_comparable):
-            refuse("either live says what judges it, or not_comparable why nothing can")
-        if self.live and (not self.quantity or self.live.count(":") != 1):
-            refuse("live is NOTEBOOK:KEY, and quantity says what that is")
+            raise ValueError("either live says what judges it, or not_comparable why nothing can")
+        if self.live and not self.quantity:
+            raise ValueError("quantity must say what live is")
         if self.live and self.kind == "value" and self.band is None:
-            refuse("a value needs a band")
+            raise ValueError("a value needs a band")
         if self.band and not self.band[0] <= self.band[1]:
-            refuse("a band goes from its lower to its upper end")
+            raise ValueError("a band goes from its lower to its upper end")
+        return self
 
     @property
     def paper(self) -> str:
         return self.id.split(".")[0]
-
-    @property
-    def notebook(self) -> str:
-        """The dotted name of the notebook that judges it; empty for a claim that none can."""
-        return self.live.split(":")[0]
-
-    @property
-    def key(self) -> str:
-        return self.live.partition(":")[2]
 
     @property
     def expected(self) -> str:
@@ -96,33 +88,45 @@ class Claim:
 
 
 def load(prefix: str = "") -> list[Claim]:
-    """The claims whose id starts with `prefix`. Raises `UserError` for a row with an unknown or missing key."""
-    known = {f.name for f in fields(Claim)}
-    found = []
-    for row in yaml.safe_load((paths.data() / "claims.yml").read_text("utf-8")):
-        if unknown := set(row) - known:
-            raise UserError(
-                f"data/claims.yml: {row.get('id', 'a claim')} has unknown keys {', '.join(sorted(unknown))}"
-            )
-        try:
-            found.append(Claim(**row | ({"band": tuple(row["band"])} if "band" in row else {})))
-        except TypeError as error:
-            raise UserError(f"data/claims.yml: {row.get('id', 'a claim')}: {error}") from None
-    ids = [claim.id for claim in found]
+    """The claims whose id starts with `prefix`, in the order of the book, then those that no chapter judges.
+
+    Raises `UserError` in one line for a row with an unknown, missing or contradictory field, or an id that occurs twice.
+    """
+    claims = [_claim(row, name, f"notebooks/{name}.yml") for name in sidecar.names() for row in sidecar.load(name).claims]
+    for paper in PAPERS:
+        file = sidecar.folder() / paper / "claims.yml"
+        if file.is_file():
+            rows = sidecar.read_yaml(file)
+            if not isinstance(rows, list):
+                raise UserError(f"notebooks/{paper}/claims.yml must be a list of claims: mend or restore it")
+            claims += [_claim(row, "", f"notebooks/{paper}/claims.yml") for row in rows]
+    ids = [claim.id for claim in claims]
     if twice := {i for i in ids if ids.count(i) > 1}:
-        raise UserError(f"data/claims.yml: {', '.join(sorted(twice))} stands there twice")
-    return [claim for claim in found if claim.id.startswith(prefix)]
+        raise UserError(f"the ledger has {', '.join(sorted(twice))} twice: rename one in its sidecar")
+    return [claim for claim in claims if claim.id.startswith(prefix)]
+
+
+def _claim(row: Any, name: str, file: str) -> Claim:
+    if not isinstance(row, dict):
+        raise UserError(f"{file}: a claim must map names to values, not {row!r}")
+    try:
+        return Claim.model_validate(row | {"notebook": name})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        words = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{file}: {row.get('id', 'a claim')}: {where + ': ' if where else ''}{words}") from None
 
 
 def judged_by(notebook: str) -> list[Claim]:
-    """The claims that a notebook (dotted) records the live quantities of."""
-    return [claim for claim in load() if claim.notebook == notebook]
+    """The claims that a chapter (`paper/name`) records the live quantities of."""
+    return [claim for claim in load() if claim.notebook == notebook and claim.live]
 
 
 def verdict(claim: Claim, live: Interval | Sequence[Interval]) -> Verdict:
     """What the interval says of the claim. One seed, or none, is *underpowered* whatever it shows.
 
-    An ordering takes one interval per contrast, made at a joint level (`stats.joint_level`): it replicates when all
+    An ordering takes one interval per contrast, made at a joint level (`intervals.joint_level`): it replicates when all
     contrasts do, and does not when one is the other way round.
     """
     if claim.not_comparable:
@@ -154,6 +158,7 @@ def _direction(claim: Claim, live: Interval) -> Verdict:
 def _value(claim: Claim, live: Interval) -> Verdict:
     if not _enough(live):
         return Verdict.UNDERPOWERED
+    assert claim.band is not None
     low, high = claim.band
     if low <= live.low and live.high <= high:
         return Verdict.REPLICATES

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from saebook.evaluation.intervals import t_interval
-from saebook.plotting.curves import LABELS, PALETTE, finished, logarithmic, methods, style, sweep_curve
+from saebook.plotting.curves import sweep_curve
+from saebook.plotting.style import LABELS, PALETTE, finished, logarithmic, methods, style
 
 
 def jumprelu_shapes(points: pd.DataFrame) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from saebook.evaluation.intervals import t_interval
-from saebook.plotting.curves import LABELS, PALETTE, style
+from saebook.plotting.style import LABELS, PALETTE, style
 
 _GREY = "0.35"
 

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from saebook.evaluation.intervals import Interval
-from saebook.plotting.curves import LABELS, PALETTE, style
+from saebook.plotting.style import LABELS, PALETTE, style
 
 _SITES = {"Resid": "residual stream", "MLP": "MLP output", "Attn": "attention, before W_O"}
 _KINDS = ("baseline", "gated")

@@ -1,0 +1,44 @@
+"""What the chapters of the e2e paper train: a typed budget, and the methods of its sweep."""
+
+from saebook.common.budget import Positive, Rate, Several, SweepBudget, Width
+from saebook.subject.model import Site
+from saebook.training.loop import TrainConfig
+from saebook.training.objectives import Objective
+from saebook.training.plan import Plan
+from saebook.training.sweep import Method
+
+
+class ThreeObjectives(SweepBudget):
+    """Local, end-to-end and end-to-end + downstream SAEs of width `d_sae`; `downstream` weighs the last one's errors."""
+
+    d_sae: Width
+    local_sparsities: Several[Positive]
+    e2e_sparsities: Several[Positive]
+    ds_sparsities: Several[Positive]
+    local_lr: Rate
+    e2e_lr: Rate
+    ds_lr: Rate
+    downstream: Positive
+
+
+def three_objectives(budget: ThreeObjectives, site: Site) -> list[Method]:
+    """The three objectives on SAEs of one shape (section 2, appendix D), each with its own sparsities and rate."""
+    objectives = {
+        "local": (Objective(reconstruction=1.0), budget.local_sparsities, budget.local_lr),
+        "e2e": (Objective(kl=1.0), budget.e2e_sparsities, budget.e2e_lr),
+        "e2e+ds": (Objective(kl=0.5, downstream=budget.downstream), budget.ds_sparsities, budget.ds_lr),
+    }
+    return [
+        Method(
+            "normalised_relu", budget.d_sae, sparsities,
+            TrainConfig(
+                lr=lr, tokens=budget.tokens, batch=budget.batch, beta1=0.9, warmup_share=0.05, cosine_to=0.1,
+                clip_norm=10.0, resample_at=(),
+            ),
+            name=name, objective=objective,
+        )
+        for name, (objective, sparsities, lr) in objectives.items()
+    ]  # fmt: skip
+
+
+PLANS = {"three_objectives": Plan(ThreeObjectives, three_objectives)}

@@ -1,0 +1,93 @@
+"""What the chapters of the Top-k paper train: typed budgets, and the methods of each sweep."""
+
+import math
+
+from pydantic import field_validator
+
+from saebook.common.budget import Positive, Rate, Several, SweepBudget, Width
+from saebook.papers.topk.dead_latents import VARIANTS
+from saebook.subject.model import Site
+from saebook.training.loop import TrainConfig
+from saebook.training.plan import Plan
+from saebook.training.sweep import Method
+
+PER_TOKEN = (("per_token", True),)  # the paper's inputs: the mean over d_in removed, every token at the same norm
+_ADAM = {"beta1": 0.9, "eps": 6.25e-10}  # appendix A.3, for every architecture in its chapters
+_NOT_RESAMPLED = {"resample_at": ()}  # TopK has AuxK instead, and with both no one could tell which of them helped
+
+RatesByWidth = dict[str, Rate]
+
+
+class ActivationFunctions(SweepBudget):
+    """Five architectures at every width; learning rates by width, as `{"512": 0.04}`."""
+
+    widths: Several[Width]
+    fixed_l0: Positive
+    relu_sparsities: Several[Positive]
+    prolu_sparsities: Several[Positive]
+    gated_sparsities: Several[Positive]
+    ks: Several[Width]
+    relu_lr: RatesByWidth
+    prolu_relu_lr: RatesByWidth
+    prolu_ste_lr: RatesByWidth
+    gated_lr: RatesByWidth
+    topk_lr: RatesByWidth
+
+    @field_validator("relu_lr", "prolu_relu_lr", "prolu_ste_lr", "gated_lr", "topk_lr")
+    @classmethod
+    def _by_width(cls, rates: RatesByWidth) -> RatesByWidth:
+        if not rates or not all(width.isdigit() and int(width) > 0 for width in rates):
+            raise ValueError('must map widths to rates, such as {"512": 0.04}')
+        return rates
+
+
+class DeadLatents(SweepBudget):
+    d_sae: Width
+    k: Width
+    lr: Rate
+
+
+def rate_at(rates: RatesByWidth, width: int) -> float:
+    """The learning rate at a width: the nearest known width's, scaled as 1/sqrt(d_sae) (the paper's Figure 3)."""
+    nearest = min(rates, key=lambda known: abs(math.log(int(known) / width)))
+    return rates[nearest] * math.sqrt(int(nearest) / width)
+
+
+def activation_functions(budget: ActivationFunctions, site: Site) -> list[Method]:
+    """The architectures of Figure 2, at every width with every sparsity."""
+    architectures = {
+        "relu": (budget.relu_sparsities, budget.relu_lr), "prolu_relu": (budget.prolu_sparsities, budget.prolu_relu_lr),
+        "prolu_ste": (budget.prolu_sparsities, budget.prolu_ste_lr), "gated": (budget.gated_sparsities, budget.gated_lr),
+        "topk": (tuple(float(k) for k in budget.ks), budget.topk_lr),
+    }  # fmt: skip
+    return [
+        Method(
+            architecture, width, sparsities,
+            _training(budget, rate_at(rates, width), **_ADAM, **(_NOT_RESAMPLED if architecture == "topk" else {})),
+            PER_TOKEN,
+        )
+        for width in budget.widths
+        for architecture, (sparsities, rates) in architectures.items()
+    ]  # fmt: skip
+
+
+def dead_latents(budget: DeadLatents, site: Site) -> list[Method]:
+    """TopK with neither, either and both of the remedies against dead latents (Figure 15)."""
+    methods = []
+    for name, (transposed, auxk) in VARIANTS.items():
+        options = (
+            PER_TOKEN + (() if transposed else (("transposed", False),)) + (() if auxk else (("aux_weight", 0.0),))
+        )
+        training = _training(budget, budget.lr, **_ADAM, **_NOT_RESAMPLED)
+        methods.append(Method("topk", budget.d_sae, (float(budget.k),), training, options, name))
+    return methods
+
+
+def _training(budget: SweepBudget, lr: float, **others) -> TrainConfig:
+    return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
+
+
+PLANS = {
+    "activation_functions": Plan(ActivationFunctions, activation_functions),
+    "dead_latents": Plan(DeadLatents, dead_latents),
+}

@@ -1,0 +1,23 @@
+"""A plan: the typed budget of a chapter, and the methods that it trains."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from saebook.common.budget import Budget, SubjectBudget
+from saebook.subject.model import Site
+from saebook.training.sweep import Data, Method
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`budget` is the type of the chapter's budget; `methods(budget, site)` what is trained at a site, None for nothing."""
+
+    budget: type[Budget]
+    methods: Callable[[Any, Site], list[Method]] | None = None
+
+
+def data(budget: SubjectBudget) -> Data:
+    """The text of a budget: its source, how many rows are evaluated, and which positions of a row are left out."""
+    block = {"block": budget.block} if hasattr(budget, "block") else {}
+    return Data(source=budget.source, eval_rows=budget.eval_rows, skip=budget.skip, **block)
