@@ -23,7 +23,7 @@ from saebook.sae.registry import build
 from saebook.subject.model import Site, Subject
 from saebook.text.tokens import tokens
 from saebook.training import plan as plans
-from saebook.training.sweep import across, sweep
+from saebook.training.sweep import Data, across, sweep
 
 
 class Chapter:
@@ -70,11 +70,16 @@ class Chapter:
             raise UserError(f"{self.name} trains nothing: its plan has no methods")
         return methods(self.budget, site or self.sites[0])
 
+    @property
+    def data(self) -> Data:
+        """Which text feeds training and evaluation, and in which order."""
+        return plans.data(self._text)
+
     def sweep(self) -> pd.DataFrame:
         """Train what the store lacks of the chapter's plan; one row per SAE with all its metrics."""
         if not isinstance(self.budget, TrainingBudget):
             raise UserError(f"{self.name} trains nothing: its budget has no tokens")
-        seeds, data = list(self.budget.seeds), plans.data(self.budget)
+        seeds, data = list(self.budget.seeds), self.data
         if isinstance(self.budget, SweepBudget):
             result = sweep(self.subject, self.site, self.methods(), seeds, data)
         else:
@@ -86,13 +91,13 @@ class Chapter:
         """A fresh SAE of one member with small random biases, and activations [B, D] to try it on."""
         width = d_sae or getattr(self.budget, "d_sae", None) or max(getattr(self.budget, "widths"))  # noqa: B009
         member = Member(seed=0, sparsity=8.0 if architecture == "topk" else 1.0)
-        stack = build(architecture, self.site.d_in, width, (member,), device=self.subject.device)
+        stack = build(architecture, self.sites[0].d_in, width, (member,), device=self.subject.device)
         generator = torch.Generator().manual_seed(0)
         for name, parameter in stack.named_parameters():
             if name not in ("W_enc", "W_dec"):
                 noise = 0.1 * torch.randn(parameter.shape, generator=generator)
                 parameter.data += noise.to(parameter.device)
-        return stack, self.subject.activations(self.validation_rows()[:4], self.site).flatten(0, 1)
+        return stack, self.subject.activations(self.validation_rows()[:4], self.sites[0]).flatten(0, 1)
 
     def close(
         self, points: pd.DataFrame, live: Live, findings: dict | None = None, figure: Figure | None = None
