@@ -26,6 +26,17 @@ def ratio_between_seeds(table: pd.DataFrame, method: str) -> list[float]:
     return [ratio(one, other) for one, other in itertools.combinations(groups, 2)]
 
 
+def matched_ratio_between_seeds(table: pd.DataFrame, method: str, column: str, at: str = "l0") -> list[float]:
+    """The control for `matched_ratio`: the same ratio between SAEs of one architecture, for every pair of seeds."""
+    groups = [group for _, group in table[table.method == method].groupby("seed")]
+    return [matched_ratio(one, other, column, at) for one, other in itertools.combinations(groups, 2)]
+
+
+def finite(values: Sequence[float]) -> list[float]:
+    """The values without those of seeds whose curves do not meet (NaN)."""
+    return [value for value in values if math.isfinite(value)]
+
+
 def collapsed(table: pd.DataFrame) -> int:
     """How many SAEs of one method fare worse than the next of their seed, which the penalty (or k) held to fewer features.
 

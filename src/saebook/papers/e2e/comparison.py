@@ -18,7 +18,6 @@ from saebook.subject.model import Site, Subject
 from saebook.training.objectives import Reference
 from saebook.training.store import Store
 
-KINDS = ("local", "e2e", "e2e+ds")
 CE, ALIVE = "ce_increase", "alive_elements"
 _ROWS = 16  # rows a pass
 
@@ -29,31 +28,31 @@ def with_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_ratios(table: pd.DataFrame, one: str, other: str, column: str, at: str, points: int = 20) -> list[float]:
-    """The paper's summary of its Figure 1, per seed: the mean over `points` levels of `column` of one kind over another's.
+    """The paper's summary of its Figure 1, per seed: the mean over `points` levels of `column` of one method over another's.
 
     Levels are spread evenly over the range of `at` that both sweeps cover; each is interpolated piecewise linearly. NaN where they do not meet.
     """
-    found = []
+    means = []
     for _, group in table.groupby("seed"):
         curves = [group[group.method == kind].sort_values(at)[[at, column]].to_numpy(float).T for kind in (one, other)]
         low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
         levels = np.linspace(low, high, points)
-        found.append(
+        means.append(
             float(np.mean(np.interp(levels, *curves[0]) / np.interp(levels, *curves[1]))) if low < high else math.nan
         )
-    return found
+    return means
 
 
 def ratios_at_equal_loss(table: pd.DataFrame, one: str, other: str, column: str) -> list[float]:
-    """`column` of one kind over another's at equal added cross-entropy, one geometric mean per seed."""
+    """`column` of one method over another's at equal added cross-entropy, one geometric mean per seed."""
     groups = [group for _, group in table.groupby("seed")]
     return [matched_ratio(g[g.method == one], g[g.method == other], column, CE) for g in groups]
 
 
 def common_level(table: pd.DataFrame) -> float:
-    """The added cross-entropy at which kinds are set side by side: the geometric middle of what every sweep reaches.
+    """The added cross-entropy at which methods are compared: the geometric middle of the range that every sweep reaches.
 
-    Where no level is common to all, the middle of all runs.
+    If no level is common to all, the median over all runs.
     """
     sweeps = [group[CE][group[CE] > 0] for _, group in table.groupby(["method", "seed"])]
     low, high = max(s.min() for s in sweeps), min(s.max() for s in sweeps)
@@ -63,13 +62,13 @@ def common_level(table: pd.DataFrame) -> float:
 
 
 def nearest(table: pd.DataFrame, level: float) -> pd.DataFrame:
-    """For each kind and seed the run whose added cross-entropy is nearest to `level`, as a ratio."""
+    """The run of each method and seed whose added cross-entropy is nearest to `level`, as a ratio."""
     distance = (np.log(table[CE].clip(lower=1e-9)) - math.log(level)).abs()
     return table.loc[distance.groupby([table.method, table.seed]).idxmin()].reset_index(drop=True)
 
 
 def at_level(table: pd.DataFrame, level: float) -> pd.DataFrame:
-    """L0 and alive elements that each kind and seed needs for an added cross-entropy of `level`, interpolated in log-log space."""
+    """L0 and alive elements that each method and seed needs for an added cross-entropy of `level`, interpolated in log-log space."""
     rows = [
         {"method": method, "seed": seed, **{column: value_at(g, column, level, CE) for column in ("l0", ALIVE)}}
         for (method, seed), g in table.groupby(["method", "seed"])
@@ -92,7 +91,7 @@ def later_errors(
     """
     saes = [loaded(row, store).to(subject.device) for row in table.itertuples()]
     sums: dict[tuple[int, str], np.ndarray] = {}
-    with bar(len(rows), "errors on the way", "row") as progress:
+    with bar(len(rows), "errors downstream", "row") as progress:
         for part in rows.split(_ROWS):
             reference = Reference(subject, part, site)
             own, places = reference.activations, reference.later_sites
@@ -103,8 +102,8 @@ def later_errors(
                 _, later = reference.intervene.onwards(xhat, places)
                 for name, new, old in zip(names, [xhat, *later], [own, *clean], strict=True):
                     error = (new - old).double().square().mean(-1)
-                    found = np.array([float(error.sum()), float(error[:, 1:].sum())])
-                    sums[i, name] = sums.get((i, name), 0.0) + found
+                    totals = np.array([float(error.sum()), float(error[:, 1:].sum())])
+                    sums[i, name] = sums.get((i, name), 0.0) + totals
             progress.update(len(part))
     lines = []
     for (i, name), (all_, rest) in sums.items():
@@ -125,9 +124,9 @@ def errors_at_level(errors: pd.DataFrame, level: float) -> pd.DataFrame:
 
 
 def error_ratios(errors: pd.DataFrame, site: Site, one: str, other: str, column: str = "mse") -> list[float]:
-    """Error of one kind over another's at the positions after the site: the geometric mean over them, one per seed.
+    """Error of one method over another's at the positions after the site: the geometric mean over them, one per seed.
 
-    NaN where one of them is missing.
+    NaN if one of them is missing.
     """
     later = errors[errors.position != site.hook_name]
     wide = later.pivot(index=["seed", "position"], columns="method", values=column).reindex(columns=[one, other])
@@ -135,7 +134,7 @@ def error_ratios(errors: pd.DataFrame, site: Site, one: str, other: str, column:
 
 
 def error_ratios_between_seeds(errors: pd.DataFrame, site: Site, method: str) -> list[float]:
-    """The control: the same ratio between SAEs of one kind, for every pair of seeds."""
+    """The control: the same ratio between SAEs of one method, for every pair of seeds."""
     mine = errors[(errors.method == method) & (errors.position != site.hook_name)]
     logs = np.log(mine.pivot(index="seed", columns="position", values="mse")).to_numpy()
     return [float(np.exp((one - other).mean())) for one, other in itertools.combinations(logs, 2)]
@@ -152,7 +151,7 @@ def alive_directions(sae: NormalisedReLU, subject: Subject, site: Site, rows: Te
 
 
 def cosines(directions: dict[tuple[str, int], Tensor]) -> pd.DataFrame:
-    """One row per alive element of every SAE in `directions` (kind, seed): its largest cosine within its own dictionary,
+    """One row per alive element of every SAE in `directions` (method, seed): its largest cosine within its own dictionary,
     with that of the next seed, and with the local one of the next seed.
 
     Never the local one of the same seed: it began from the same dictionary.
@@ -177,18 +176,18 @@ def random_cosines(directions: dict[tuple[str, int], Tensor], seed: int = 0) -> 
     return cosines(drawn)
 
 
-def differences(found: pd.DataFrame, column: str, one: str, other: str) -> list[float]:
-    """Mean of a column of `cosines` for one kind less another, one value per seed."""
-    means = found.groupby(["seed", "method"])[column].mean().unstack()
+def differences(table: pd.DataFrame, column: str, one: str, other: str) -> list[float]:
+    """Mean of a column of `cosines` for one method minus another, one value per seed."""
+    means = table.groupby(["seed", "method"])[column].mean().unstack()
     return (means[one] - means[other]).tolist()
 
 
 def element_intervals(
-    found: pd.DataFrame, columns: Sequence[str] = ("within", "seeds", "local")
+    table: pd.DataFrame, columns: Sequence[str] = ("within", "seeds", "local")
 ) -> dict[str, Interval]:
-    """Means over all elements of a kind with bootstrap intervals over elements, as the paper gives them."""
+    """Means over all elements of a method with bootstrap intervals over elements, as the paper gives them."""
     return {
         f"{method} {column}": bootstrap_interval(group[column].to_numpy(), resamples=2000)
-        for method, group in found.groupby("method")
+        for method, group in table.groupby("method")
         for column in columns
     }

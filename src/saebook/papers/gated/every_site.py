@@ -10,15 +10,20 @@ import pandas as pd
 from saebook.evaluation import pareto
 from saebook.evaluation.intervals import Interval, joint_level, t_interval
 from saebook.papers.gated import shrinkage
+from saebook.papers.gated.published import SITES
 
 AT = ["site", "layer"]
-PAPER = {"Resid": "resid_post", "MLP": "mlp_out", "Attn": "attn_z"}  # the kinds of site of Figures 12 to 14
+
+
+def in_paper(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the types of site that Figures 12 to 14 draw."""
+    return table[table.site.isin(SITES.values())]
 
 
 def per_site(table: pd.DataFrame, read: Callable[[pd.DataFrame], Interval]) -> pd.DataFrame:
     """`read` of each site's part of a table, as columns mean, low, high and n, in the table's order of sites."""
-    found = [(*place, read(group)) for place, group in table.groupby(AT, sort=False)]
-    rows = [[*place, i.mean, i.low, i.high, i.n] for *place, i in found]
+    read_at = [(*place, read(group)) for place, group in table.groupby(AT, sort=False)]
+    rows = [[*place, i.mean, i.low, i.high, i.n] for *place, i in read_at]
     return pd.DataFrame(rows, columns=[*AT, "mean", "low", "high", "n"])
 
 
@@ -28,12 +33,12 @@ def l0_ratios(table: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
 
 
 def controls(table: pd.DataFrame, method: str = "relu") -> pd.DataFrame:
-    """The control at each site: how far apart seeds of one kind lie, as columns typical, most and pairs (`pareto.Spread`)."""
-    found = {
+    """The control at each site: how far apart seeds of one architecture lie, as columns typical, most and pairs (`pareto.Spread`)."""
+    spreads = {
         place: pareto.spread(pareto.ratio_between_seeds(group, method))
         for place, group in table.groupby(AT, sort=False)
     }
-    return pd.DataFrame([dict(zip(AT, place, strict=True)) | asdict(spread) for place, spread in found.items()])
+    return pd.DataFrame([dict(zip(AT, place, strict=True)) | asdict(spread) for place, spread in spreads.items()])
 
 
 def biases(table: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -48,11 +53,11 @@ def over_layers(table: pd.DataFrame) -> Interval:
 
 
 def worst(table: pd.DataFrame) -> Interval:
-    """What is known of the largest L0 ratio over all sites.
+    """An interval for the largest L0 ratio over all sites.
 
-    All sites lie below a line with the stated confidence when each one does by itself, so the upper end is the largest of
-    the plain upper ends. That at least one lies above it takes an interval that holds for all at once, so the lower end is
-    the largest of the joint ones. A site whose curves never meet makes the whole unknown.
+    All sites lie below a line with the stated confidence if each one does by itself, so the upper end is the largest of
+    the plain upper ends. To say that at least one lies above a line takes intervals that hold for all at once, so the
+    lower end is the largest of the joint ones. If the curves of one site never meet, nothing is known.
     """
     if not len(table):
         return Interval(math.nan, 0.0, math.inf, 0)
@@ -63,17 +68,17 @@ def worst(table: pd.DataFrame) -> Interval:
     return Interval(plain["mean"].max(), joint.low.max(), plain.high.max(), int(plain.n.min()))
 
 
-def farthest(found: pd.DataFrame, centre: float = 1.0) -> Interval:
+def farthest(intervals: pd.DataFrame, centre: float = 1.0) -> Interval:
     """The interval of the site that reaches farthest from `centre`: every site lies in a band about it when this one does."""
-    if not len(found):
+    if not len(intervals):
         return Interval(math.nan, -math.inf, math.inf, 0)
-    reach = np.maximum((found.low - centre).abs(), (found.high - centre).abs())
-    row = found.loc[reach.idxmax()]
+    reach = np.maximum((intervals.low - centre).abs(), (intervals.high - centre).abs())
+    row = intervals.loc[reach.idxmax()]
     return Interval(row["mean"], row.low, row.high, int(row.n))
 
 
 def overlap(table: pd.DataFrame) -> pd.DataFrame:
-    """Loss recovered that both kinds reach at each site: from the higher of the lowest to the lower of the highest."""
+    """The range of loss recovered that both architectures reach at each site: from the higher of the lowest to the lower of the highest."""
     rows = []
     for place, group in table.groupby(AT, sort=False):
         ends = group.groupby("method").loss_recovered.agg(["min", "max"])
@@ -82,7 +87,7 @@ def overlap(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside_paper(ratios: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Our `ratios` with the published ones of the same kind of site: their median, range, and for how many there is one."""
-    theirs = published.dropna().assign(site=lambda t: t.site.map(PAPER)).groupby("site").ratio
+    """Our `ratios` beside the published ones at the same type of site: their median, their range and their number."""
+    theirs = published.dropna().assign(site=lambda t: t.site.map(SITES)).groupby("site").ratio
     columns = theirs.agg(paper_median="median", paper_least="min", paper_most="max", paper_n="size")
     return ratios.merge(columns, left_on="site", right_index=True, how="left")

@@ -1,7 +1,7 @@
 """The Gated paper's published sweeps (Tables 1 to 8), read as its Figures 1, 12, 13 and 14 draw them.
 
-A *panel* is one model, site and layer. Its rows are single training runs of both kinds; the paper gives no seeds, so what
-an interval can be taken over is panels. L0 is in features per token, loss recovered in per cent, as printed.
+A *panel* is one model, site and layer. Its rows are single training runs of Gated and baseline SAEs. The paper gives no
+seeds, so intervals are taken over panels. L0 is in features per token, loss recovered in per cent, as printed.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from saebook.common.errors import UserError
 from saebook.evaluation import pareto
 from saebook.evaluation.intervals import Interval, bootstrap_interval, l0_ratio, pareto_front
 
+# the paper's name of a site -> the library's
+SITES = {"Resid": "resid_post", "MLP": "mlp_out", "Attn": "attn_z"}
 PANEL = ["model", "site", "layer"]
 _SETTING = [*PANEL, "sae_type", "lambda", "lr", "width"]
 
@@ -26,20 +28,20 @@ def chosen(paper: pd.DataFrame, models: Sequence[str], sites: Sequence[str], lay
                 f"the tables have no {column} {', '.join(map(str, sorted(unknown)))}: "
                 f"use some of {', '.join(map(str, known))}"
             )
-    found = paper[paper.model.isin(models) & paper.site.isin(sites) & paper.layer.isin(layers)]
-    if found.empty:
+    rows = paper[paper.model.isin(models) & paper.site.isin(sites) & paper.layer.isin(layers)]
+    if rows.empty:
         raise UserError("the tables have no row of these models, sites and layers together")
-    return found.reset_index(drop=True)
+    return rows.reset_index(drop=True)
 
 
 def unusable(paper: pd.DataFrame) -> pd.DataFrame:
-    """The rows that no curve over log L0 can hold, with the reason: a count below zero, or one that is printed as zero."""
+    """The rows that cannot be drawn over log L0, with the reason: a count below zero, or one that is printed as zero."""
     rows = paper[paper.L0 <= 0]
     return rows.assign(why=np.where(rows.L0 < 0, "impossible: a count below zero", "printed as zero: no logarithm"))
 
 
 def with_fronts(paper: pd.DataFrame) -> pd.DataFrame:
-    """The usable rows, with `front`: whether no other run of the same panel and kind beats it."""
+    """The usable rows, with `front`: whether it is on the Pareto front of its panel and architecture."""
     rows = paper[paper.L0 > 0].copy()
     rows["front"] = False
     for _, group in rows.groupby([*PANEL, "sae_type"]):
@@ -53,32 +55,32 @@ def comparison(paper: pd.DataFrame) -> pd.DataFrame:
     `ratio`: L0 of Gated over the baseline's, the geometric mean over levels of loss that both fronts reach (as for our own
     sweeps). `ratio_at_points`: the median over the baseline's front points within Gated's range, another way to
     interpolate. `gain`: percentage points of loss recovered at equal L0, the median over the front points of both.
-    `ahead` is the kind that the ratio favours or, where the fronts share no loss, the gain.
+    `ahead` is the architecture that the ratio favours or, where the fronts share no loss, the gain.
     """
     rows = with_fronts(paper)
-    found = pareto.published_ratios(paper)
+    table = pareto.published_ratios(paper)
     panels = dict(list(rows.groupby(PANEL)))
     pairs = [
         [panels[key][panels[key].front & (panels[key].sae_type == kind)] for kind in ("gated", "baseline")]
-        for key in found[PANEL].itertuples(index=False, name=None)
+        for key in table[PANEL].itertuples(index=False, name=None)
     ]
-    found["ratio_at_points"] = [_median(np.exp(_log_ratios(*pair))) for pair in pairs]
-    found["gain"] = [_median(np.concatenate([gains(*pair), -gains(*pair[::-1])])) for pair in pairs]
-    favoured = np.where(found.ratio.isna(), -found.gain, found.ratio - 1)
-    found["ahead"] = np.select([favoured < 0, favoured >= 0], ["gated", "baseline"], "neither can be told")
+    table["ratio_at_points"] = [_median(np.exp(_log_ratios(*pair))) for pair in pairs]
+    table["gain"] = [_median(np.concatenate([gains(*pair), -gains(*pair[::-1])])) for pair in pairs]
+    favoured = np.where(table.ratio.isna(), -table.gain, table.ratio - 1)
+    table["ahead"] = np.select([favoured < 0, favoured >= 0], ["gated", "baseline"], "neither can be told")
     for kind in ("gated", "baseline"):
         medians = paper[paper.sae_type == kind].groupby(PANEL).gamma.median()
-        found[f"gamma_{kind}"] = medians.reindex(pd.MultiIndex.from_frame(found[PANEL])).to_numpy()
-    return found
+        table[f"gamma_{kind}"] = medians.reindex(pd.MultiIndex.from_frame(table[PANEL])).to_numpy()
+    return table
 
 
 def _log_ratios(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
-    """Log L0 of front `one` less that of `other`, at the loss of those points of `other` that `one` reaches."""
+    """Log L0 of front `one` minus that of `other`, at the loss of those points of `other` that `one` reaches."""
     return _differences(one.pct_CE_recovered, np.log(one.L0), other.pct_CE_recovered, np.log(other.L0))
 
 
 def gains(one: pd.DataFrame, other: pd.DataFrame) -> np.ndarray:
-    """Loss recovered (points) of front `one` less that of `other`, at the L0 of those points of `other` that `one` spans."""
+    """Loss recovered (points) of front `one` minus that of `other`, at the L0 of those points of `other` that `one` spans."""
     return _differences(np.log(one.L0), one.pct_CE_recovered, np.log(other.L0), other.pct_CE_recovered)
 
 
@@ -87,8 +89,8 @@ def _differences(x_one, y_one, x_other, y_other) -> np.ndarray:
         return np.empty(0)
     order = np.argsort(x_one)
     x, y = np.asarray(x_one, float)[order], np.asarray(y_one, float)[order]
-    found = np.interp(x_other, x, y, left=np.nan, right=np.nan) - np.asarray(y_other, float)
-    return found[np.isfinite(found)]
+    differences = np.interp(x_other, x, y, left=np.nan, right=np.nan) - np.asarray(y_other, float)
+    return differences[np.isfinite(differences)]
 
 
 def _median(values: np.ndarray) -> float:
@@ -101,13 +103,13 @@ def median_interval(values: pd.Series, resamples: int) -> Interval:
 
 
 def count(panels: pd.DataFrame, kind: str) -> Interval:
-    """How many panels `kind` is ahead in, as an exact number: the rows are given, not drawn."""
+    """In how many panels `kind` is ahead: an exact number, for the rows are given and not sampled."""
     hits = float((panels.ahead == kind).sum())
     return Interval(hits, hits, hits, len(panels))
 
 
 def shuffled(paper: pd.DataFrame, times: int, seed: int = 0) -> np.ndarray:
-    """The control: the median ratio after the two kinds' names were dealt out anew within every panel, `times` over."""
+    """The control: the median ratio with the two architectures' names shuffled within every panel, `times` over."""
     rng = np.random.default_rng(seed)
     usable = paper[paper.L0 > 0]
     groups = [
@@ -131,9 +133,9 @@ def repeats(paper: pd.DataFrame) -> pd.DataFrame:
     `l0_spread` is the largest L0 over the smallest, `loss_spread` the range of loss recovered in percentage points.
     """
     usable = paper[paper.L0 > 0]
-    found = usable.groupby(_SETTING).agg(
+    table = usable.groupby(_SETTING).agg(
         runs=("L0", "size"), least=("L0", "min"), most=("L0", "max"), low=("pct_CE_recovered", "min"),
         high=("pct_CE_recovered", "max"),
     )  # fmt: skip
-    found = found[found.runs > 1].reset_index()
-    return found.assign(l0_spread=found.most / found.least, loss_spread=found.high - found.low)
+    table = table[table.runs > 1].reset_index()
+    return table.assign(l0_spread=table.most / table.least, loss_spread=table.high - table.low)

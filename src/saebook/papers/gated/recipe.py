@@ -1,4 +1,4 @@
-"""What each part of a Gated SAE is worth: its L0 against a variant's, and which loss trains what (Gated paper, Figures 8 and 17)."""
+"""Ablations of the Gated SAE: its L0 against a variant's, and which loss trains what (Gated paper, Figures 8 and 17)."""
 
 import pandas as pd
 from torch import Tensor
@@ -10,9 +10,9 @@ VARIANTS = ("gated_unfrozen", "gated_no_r_mag", "gated_untied")
 
 
 def full_over(table: pd.DataFrame, variant: str) -> list[float]:
-    """L0 of the full Gated SAE over L0 of `variant` at equal loss recovered, one value per seed; below one the part is worth having.
+    """L0 of the full Gated SAE over L0 of `variant` at equal loss recovered, one value per seed; a value below one favours the full SAE.
 
-    Both are read at the variant's own sparsities alone, so that a curve of more points is not compared with one of fewer.
+    Both are read at the variant's sparsities only, so that both curves have the same number of points.
     """
     mine = table[table.method == variant]
     full = table[(table.method == "gated") & table.sparsity.isin(mine.sparsity)]
@@ -21,9 +21,9 @@ def full_over(table: pd.DataFrame, variant: str) -> list[float]:
 
 def routes(sae: SAEStack, x: Tensor) -> pd.Series:
     """Which parameters each term of the loss of `x` [B, D] sends a gradient to, found by autograd."""
-    found = {}
+    reached = {}
     for term in sae.loss(x).terms:
         sae.zero_grad()
         sae.loss(x).terms[term].sum().backward()
-        found[term] = ", ".join(n for n, p in sae.named_parameters() if p.grad is not None and p.grad.any())
-    return pd.Series(found)
+        reached[term] = ", ".join(n for n, p in sae.named_parameters() if p.grad is not None and p.grad.any())
+    return pd.Series(reached)

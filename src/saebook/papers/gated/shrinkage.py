@@ -1,11 +1,11 @@
-"""Shrinkage: how far a sweep's reconstructions are too small, and what one rescaling would undo (Gated paper, 2.3 and 4.2)."""
+"""Shrinkage: how much too small reconstructions are, and how much of it one factor repairs (Gated paper, 2.3 and 4.2)."""
 
 import numpy as np
 import pandas as pd
 import torch
 
 from saebook.evaluation.metrics import Sums, relative_reconstruction_bias
-from saebook.sae.registry import ARCHITECTURES
+from saebook.sae import registry
 from saebook.subject.model import Site, Subject
 from saebook.training.store import Store
 
@@ -27,11 +27,11 @@ def slope_per_seed(table: pd.DataFrame, method: str, column: str = GAMMA) -> lis
 def rescaled(row: pd.Series, subject: Subject, site: Site, rows: torch.Tensor, skip: int, store: Store | None = None):
     """One stored SAE with its reconstructions divided by its own bias: bias and squared error before and after.
 
-    `row` is a line of a sweep's table, `rows` [N, T] held-out tokens. By Eq. 9 the bias after is one; the error tells
-    how much of the damage one number can repair.
+    `row` is a line of a sweep's table, `rows` [N, T] validation tokens. By Eq. 9 the bias after is one; the error says how
+    much of the damage one factor repairs.
     """
     cfg, tensors = (store or Store()).load(row.key)
-    sae = ARCHITECTURES[row.method].from_saelens(cfg, tensors).to(subject.device)
+    sae = registry.get(row.method).from_saelens(cfg, tensors).to(subject.device)
     before, after = Sums(), Sums()
     for part in rows.split(32):
         x, _, _ = sae.prepare(subject.activations(part, site)[:, skip:].flatten(0, 1))

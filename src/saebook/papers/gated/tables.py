@@ -16,7 +16,7 @@ def as_printed(table: pd.DataFrame, model: str, site: Site, rates: dict[str, flo
     """A sweep's `table` with the paper's columns, one row per SAE, L0 rising, and whether it is Pareto-optimal.
 
     `lambda` is in the units of Eq. 4 and 8 on scaled inputs, as a budget gives it; `lambda_unscaled` is the same penalty
-    on the activations as they are. `rates` are the learning rates of each kind.
+    on the activations as they are. `rates` are the learning rates by architecture.
     """
     scales = [Store().load(key)[0]["metadata"]["training_scale"] for key in table.key]
     printed = pd.DataFrame(
@@ -34,7 +34,7 @@ def as_printed(table: pd.DataFrame, model: str, site: Site, rates: dict[str, flo
 
 
 def optimal(printed: pd.DataFrame) -> pd.Series:
-    """Which rows no other row of their model, site, layer and kind beats; rows with an impossible L0 are none."""
+    """Which rows are Pareto-optimal within their model, site, layer and architecture; never one with an impossible L0."""
     mask = pd.Series(False, index=printed.index)
     for _, group in printed[printed.L0 > 0].groupby(KEY):
         mask[group.index] = pareto_front(group.L0, group.pct_CE_recovered)
@@ -50,9 +50,9 @@ def disagreement(printed: pd.DataFrame) -> pd.Series:
     half = _CE_STEP / 2
     corners = []
     for clean in (-half, half):
-        for spliced in (-half, half):
+        for with_sae in (-half, half):
             for ablated in (-half, half):
-                above = printed.zero_abl_CE + ablated - printed.sae_CE - spliced
+                above = printed.zero_abl_CE + ablated - printed.sae_CE - with_sae
                 corners.append(100 * above / (printed.zero_abl_CE + ablated - printed.clean_CE - clean))
     low, high = np.min(corners, axis=0) - _PCT_STEP / 2, np.max(corners, axis=0) + _PCT_STEP / 2
     given = printed.pct_CE_recovered.to_numpy()
@@ -63,16 +63,16 @@ def disagreement(printed: pd.DataFrame) -> pd.Series:
 def agreeing_share(printed: pd.DataFrame) -> Interval:
     """The share of rows that agree with themselves to rounding, with an exact binomial 95 % interval."""
     agree = int((disagreement(printed) == 0).sum())
-    found = scipy_stats.binomtest(agree, len(printed)).proportion_ci(0.95, "exact")
-    return Interval(agree / len(printed), float(found.low), float(found.high), len(printed))
+    limits = scipy_stats.binomtest(agree, len(printed)).proportion_ci(0.95, "exact")
+    return Interval(agree / len(printed), float(limits.low), float(limits.high), len(printed))
 
 
 def rounded(printed: pd.DataFrame) -> pd.DataFrame:
-    """A table as it would be printed: losses to four decimals, per cents to two."""
+    """Round a table as the paper prints it: losses to four decimals, per cents to two."""
     four, two = ["clean_CE", "sae_CE", "zero_abl_CE"], ["pct_CE_recovered", "pct_alive", "L0"]
     return printed.round({**dict.fromkeys(four, 4), **dict.fromkeys(two, 2)})
 
 
 def misprinted(printed: pd.DataFrame) -> pd.DataFrame:
-    """The fault that copying makes: in each model, kind, site and layer the SAE's losses are moved down by one row."""
+    """The control: a copying error. In each model, architecture, site and layer the SAE's losses move down by one row."""
     return printed.assign(sae_CE=printed.groupby(KEY).sae_CE.transform(lambda column: np.roll(column, 1)))

@@ -1,6 +1,5 @@
 """Activation functions compared at equal L0 and across widths (Top-k paper, Figures 2 and 5)."""
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,19 +19,13 @@ def with_increase(table: pd.DataFrame) -> pd.DataFrame:
 def ratios(
     table: pd.DataFrame, one: str, others: Sequence[str], column: str = NMSE, at: str = "l0"
 ) -> list[float]:  # fmt: skip
-    """`column` of a method over that of another at equal `at`, one value per seed; of several others the best one."""
-    found = []
+    """`column` of one method over that of another at equal `at`, one value per seed; of several others the best one."""
+    best = []
     for _, group in table.groupby("seed"):
         mine = group[group.method == one]
         against = [matched_ratio(mine, group[group.method == other], column, at) for other in others]
-        found.append(max((r for r in against if math.isfinite(r)), default=math.nan))
-    return found
-
-
-def between_seeds(table: pd.DataFrame, method: str, column: str = NMSE, at: str = "l0") -> list[float]:
-    """The control: the same ratio between SAEs of one kind, for every pair of seeds."""
-    groups = [group for _, group in table[table.method == method].groupby("seed")]
-    return [matched_ratio(one, other, column, at) for one, other in itertools.combinations(groups, 2)]
+        best.append(max((r for r in against if math.isfinite(r)), default=math.nan))
+    return best
 
 
 def at_fixed_l0(table: pd.DataFrame, l0: float, column: str = NMSE) -> pd.DataFrame:
@@ -47,27 +40,22 @@ def at_fixed_l0(table: pd.DataFrame, l0: float, column: str = NMSE) -> pd.DataFr
 def gap_slopes(table: pd.DataFrame, one: str, other: str, l0: float) -> list[float]:
     """How fast log(NMSE of `other` / NMSE of `one`) at an L0 grows with log width, one slope per seed."""
     fixed = at_fixed_l0(table, l0)
-    found = []
+    slopes = []
     for _, group in fixed.groupby("seed"):
         wide = group.pivot(index="d_sae", columns="method", values=NMSE).reindex(columns=[one, other]).dropna()
         enough = len(wide) >= 2
         gap = np.log(wide[other] / wide[one])
-        found.append(float(np.polyfit(np.log(wide.index), gap, 1)[0]) if enough else math.nan)
-    return found
+        slopes.append(float(np.polyfit(np.log(wide.index), gap, 1)[0]) if enough else math.nan)
+    return slopes
 
 
 def power_law_fits(table: pd.DataFrame, method: str) -> list[float]:
     """R squared of log CE increase against log NMSE over widths at each sparsity; the mean over sparsities per seed."""
     mine = table[(table.method == method) & (table[CE] > 0)]
-    found = []
+    means = []
     for _, group in mine.groupby("seed"):
         fits = [
             np.corrcoef(np.log(g[NMSE]), np.log(g[CE]))[0, 1] ** 2 for _, g in group.groupby("sparsity") if len(g) > 2
         ]
-        found.append(float(np.mean(fits)) if fits else math.nan)
-    return found
-
-
-def finite(values: Sequence[float]) -> list[float]:
-    """Without the seeds whose curves do not meet."""
-    return [v for v in values if math.isfinite(v)]
+        means.append(float(np.mean(fits)) if fits else math.nan)
+    return means

@@ -19,31 +19,31 @@ def final_shares(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def effect(shares: pd.DataFrame, remedy: int) -> list[float]:
-    """Dead share with a remedy (0 transposed start, 1 AuxK) less without, averaged over the other, one value per seed."""
+    """Dead share with a remedy (0 transposed start, 1 AuxK) minus without it, averaged over the other, one value per seed."""
     with_it = [name for name, has in VARIANTS.items() if has[remedy]]
     without = [name for name, has in VARIANTS.items() if not has[remedy]]
     return (shares[with_it].mean(axis=1) - shares[without].mean(axis=1)).tolist()
 
 
 def auxk_overhead(with_it: Method, without: Method, x: torch.Tensor, dead_share: float, rounds: int = 7) -> list[float]:
-    """Time of a step with AuxK over one without, less one, in pairs, with `dead_share` of all latents dead. `x` [B, D]."""
-    jobs = []
+    """Relative extra time of a step with AuxK, measured in pairs, with `dead_share` of all latents dead. `x` [B, D]."""
+    states = []
     for method in (without, with_it):
         stack = method.build(x.shape[1], (Member(0, method.sparsities[0]),), x.device)
         z = stack.prepare(x)[0]
         stack.init_bias(z)
-        job = TrainState(stack, method.training)
-        job.silent[:, : round(dead_share * method.d_sae)] = method.training.tokens
-        job.step(x, 0)
-        jobs.append(job)
+        state = TrainState(stack, method.training)
+        state.silent[:, : round(dead_share * method.d_sae)] = method.training.tokens
+        state.step(x, 0)
+        states.append(state)
 
-    def seconds(job: TrainState, step: int) -> float:
+    def seconds(state: TrainState, step: int) -> float:
         begun = time.perf_counter()
         for offset in range(4):
-            job.step(x, step + offset)
+            state.step(x, step + offset)
         if x.is_cuda:
             torch.cuda.synchronize()
         return time.perf_counter() - begun
 
-    pairs = [(seconds(jobs[0], 1), seconds(jobs[1], 1)) for _ in range(rounds + 1)][1:]
+    pairs = [(seconds(states[0], 1), seconds(states[1], 1)) for _ in range(rounds + 1)][1:]
     return [b / a - 1 for a, b in pairs]

@@ -1,4 +1,4 @@
-"""Figures of the Gated paper drawn again from its published rows (`saebook.analysis.published`)."""
+"""Figures of the Gated paper drawn again from its published rows (`papers.gated.published`)."""
 
 import math
 
@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from saebook.evaluation.intervals import Interval
-from saebook.plotting.style import LABELS, PALETTE, style
+from saebook.plotting.style import look, style
 
 _SITES = {"Resid": "residual stream", "MLP": "MLP output", "Attn": "attention, before W_O"}
 _KINDS = ("baseline", "gated")
@@ -18,23 +18,39 @@ _KINDS = ("baseline", "gated")
 def sweeps(rows: pd.DataFrame, lost: pd.DataFrame, model: str, fronts_only: bool) -> Figure:
     """Loss recovered against L0, one panel per layer (down) and site (across) of `model`, from `with_fronts` rows.
 
-    A line and full dots are the Pareto front; runs that another beats are small hollow dots, left out with `fronts_only`.
-    A cross at a panel's left edge is a run of `lost`, whose L0 is no number to draw at.
+    A line with filled marks is the Pareto front. Runs off the front have hollow marks and are left out with `fronts_only`.
+    A cross at a panel's left edge is a run of `lost`, whose L0 cannot be drawn.
     """
     figure, panels = _grid(rows, model)
     for (layer, site), ax in panels.items():
         for kind in _KINDS:
             mine = _panel(rows, model, layer, site, kind).sort_values("L0")
             front, beaten = mine[mine.front], mine[~mine.front]
-            ax.plot(front.L0, front.pct_CE_recovered / 100, marker=".", color=PALETTE[kind])
+            ax.plot(
+                front.L0,
+                front.pct_CE_recovered / 100,
+                marker=look(kind).marker,
+                markersize=3.5,
+                color=look(kind).colour,
+            )
             if not fronts_only:
-                ax.plot(beaten.L0, beaten.pct_CE_recovered / 100, "o", mfc="none", ms=4, alpha=0.6, color=PALETTE[kind])
+                ax.plot(
+                    beaten.L0,
+                    beaten.pct_CE_recovered / 100,
+                    look(kind).marker,
+                    mfc="none",
+                    ms=4,
+                    alpha=0.6,
+                    color=look(kind).colour,
+                )
             edge = _panel(lost, model, layer, site, kind).pct_CE_recovered / 100
             if len(edge):
-                ax.plot([0.04] * len(edge), edge, "x", color=PALETTE[kind], transform=ax.get_yaxis_transform())
+                ax.plot([0.04] * len(edge), edge, "x", color=look(kind).colour, transform=ax.get_yaxis_transform())
     marks = [Line2D([], [], marker="x", linestyle="", color="0.3", label="L0 printed at or below zero")]
     if not fronts_only:
-        marks.append(Line2D([], [], marker="o", mfc="none", linestyle="", color="0.3", label="run that another beats"))
+        marks.append(
+            Line2D([], [], marker="o", mfc="none", linestyle="", color="0.3", label="run off the Pareto front (hollow)")
+        )
     return _labelled(figure, panels, "loss recovered", marks)
 
 
@@ -44,7 +60,7 @@ def biases(rows: pd.DataFrame, model: str) -> Figure:
     for (layer, site), ax in panels.items():
         for kind in _KINDS:
             mine = _panel(rows, model, layer, site, kind)
-            ax.plot(mine.L0, mine.gamma, ".", color=PALETTE[kind])
+            ax.plot(mine.L0, mine.gamma, look(kind).marker, markersize=3.5, linestyle="", color=look(kind).colour)
         ax.axhline(1.0, color="0.3", linewidth=1, linestyle=":")
     return _labelled(figure, panels, "relative bias", [])
 
@@ -55,8 +71,8 @@ def ratios(panels: pd.DataFrame, median: Interval) -> Figure:
     table = panels.sort_values(["model", "site", "layer"]).reset_index(drop=True)
     figure, ax = plt.subplots(figsize=(8.5, 0.27 * len(table) + 1.4), layout="constrained")
     if math.isfinite(median.low):
-        ax.axvspan(median.low, median.high, color=PALETTE["gated"], alpha=0.15, linewidth=0)
-    ax.axvline(median.mean, color=PALETTE["gated"], label="median over sites and layers, 95 % interval")
+        ax.axvspan(median.low, median.high, color=look("gated").colour, alpha=0.15, linewidth=0)
+    ax.axvline(median.mean, color=look("gated").colour, label="median over sites and layers, 95 % interval")
     ax.axvline(0.5, color="0.3", linestyle="--", linewidth=1.2, label="half as many")
     ax.axvline(1.0, color="0.3", linestyle=":", linewidth=1.2, label="as many")
     ax.plot(table.ratio, table.index, "o", color="0.15", ms=5)
@@ -109,10 +125,13 @@ def _labelled(figure: Figure, panels: dict, quantity: str, marks: list) -> Figur
         if layer == top:
             ax.set_title(_SITES[site], fontsize=11)
         if layer == last:
-            ax.set_xlabel("L0 (features per token)", fontsize=10)
+            ax.set_xlabel("L0 (active latents per token)", fontsize=10)
         if site == left:
             ax.set_ylabel(f"layer {layer}\n{quantity}", fontsize=10)
-    kinds = [Line2D([], [], marker=".", color=PALETTE[kind], label=LABELS[kind]) for kind in _KINDS]
+    kinds = [
+        Line2D([], [], marker=look(kind).marker, markersize=4, color=look(kind).colour, label=look(kind).label)
+        for kind in _KINDS
+    ]
     figure.legend(handles=kinds + marks, loc="outside lower center", ncols=2, frameon=False)
     plt.close(figure)
     return figure

@@ -1,4 +1,4 @@
-"""Figures of the Gated paper's toys and of its gradient routes (`saebook.analysis.toys`, `.jumps`, `.gradients`)."""
+"""Figures of the toys (`papers.gated.toys`): shrinkage, JumpReLU against ReLU, and which loss trains what."""
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from saebook.evaluation.intervals import t_interval
-from saebook.plotting.style import LABELS, PALETTE, style
+from saebook.plotting.style import look, style
 
 _GREY = "0.35"
 
@@ -18,7 +18,7 @@ _GREY = "0.35"
 def shrinkage(table: pd.DataFrame, optima: Mapping[str, Callable[[float], float]], penalty: float = 1.0) -> Figure:
     """Left: the parts of the toy's loss over the code, at one penalty. Right: trained activations over lambda, on the optima.
 
-    `table` is of `toys.trained`; one dot per SAE, lines are what `optima` says of each kind.
+    `table` comes from `one_feature.trained`; marks are SAEs, lines are the `optima` of each architecture.
     """
     style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
@@ -26,17 +26,17 @@ def shrinkage(table: pd.DataFrame, optima: Mapping[str, Callable[[float], float]
     total = (1 - f) ** 2 + penalty * f
     left.plot(f, (1 - f) ** 2, color=_GREY, linestyle="--", label="squared error")
     left.plot(f, penalty * f, color=_GREY, linestyle=":", label="penalty")
-    left.plot(f, total, color=PALETTE["relu"], label="their sum")
-    left.plot(f[total.argmin()], total.min(), "o", color=PALETTE["relu"])
+    left.plot(f, total, color=look("relu").colour, label="their sum")
+    left.plot(f[total.argmin()], total.min(), "o", color=look("relu").colour)
     left.set(xlabel="code f of a feature of size one", ylabel="loss", title=f"lambda = {penalty:g}")
     left.legend(frameon=False, fontsize=9)
     lambdas = np.linspace(0, max(table.sparsity.max(), penalty) * 1.04, 600)
-    for kind, marker in (("relu", "o"), ("gated", "s")):
+    for kind in ("relu", "gated"):
         mine = table[table.method == kind]
-        right.plot(lambdas, [optima[kind](one) for one in lambdas], color=PALETTE[kind], linewidth=1.2)
+        right.plot(lambdas, [optima[kind](one) for one in lambdas], color=look(kind).colour, linewidth=1.2)
         right.plot(
-            mine.sparsity, mine.activation, marker, color=PALETTE[kind], mfc="none", ms=7, linestyle="",
-            label=f"{LABELS[kind]}, trained",
+            mine.sparsity, mine.activation, look(kind).marker, color=look(kind).colour, mfc="none", ms=7, linestyle="",
+            label=f"{look(kind).label}, trained",
         )  # fmt: skip
     right.set(xlabel="lambda", ylabel="activation on the feature", title="lines: the optimum; marks: trained SAEs")
     right.title.set_fontsize(11)
@@ -48,10 +48,10 @@ def shrinkage(table: pd.DataFrame, optima: Mapping[str, Callable[[float], float]
 def jumps(
     budget: SimpleNamespace, z: np.ndarray, y: np.ndarray, units: Mapping[str, Callable], over: pd.DataFrame
 ) -> Figure:
-    """Projections when the feature is on and off; what readers make of them; the ratio of errors over the distance of the two.
+    """Projections with the feature on and off, what each unit reads from them, and the ratio of errors over their distance.
 
-    `z`, `y` [n] are a sample, `units` readers by name ("ReLU, ..." and "JumpReLU, ..." in the colours of the kinds), `over` is
-    of `jumps.over_separation`.
+    `z`, `y` [n] are a sample; `units` are the units by name ("ReLU, ..." and "JumpReLU, ..." take the colours of the baseline
+    and of Gated); `over` comes from `jump.over_separation`.
     """
     style()
     figure, axes = plt.subplot_mosaic("ab;cc", figsize=(9, 7), layout="constrained")
@@ -61,14 +61,14 @@ def jumps(
     )
     axes["a"].set(xlabel="projection on the direction", ylabel="tokens", title="(a) on and off overlap")
     grid = np.linspace(-1.0, 3.5, 700)
-    colours = {"ReLU": PALETTE["relu"], "JumpReLU": PALETTE["gated"]}
+    colours = {"ReLU": look("relu").colour, "JumpReLU": look("gated").colour}
     for name, unit in units.items():
         kind, _, how = name.partition(", ")
         line = ":" if kind not in colours else "--" if how == "best" else "-"
         axes["b"].plot(grid, unit(grid), color=colours.get(kind, "0.2"), linestyle=line, linewidth=1.7, label=name)
     axes["b"].set(xlabel="projection on the direction", ylabel="reconstruction", title="(b) what is read")
     for column, colour, label in (
-        ("ratio", PALETTE["gated"], "both at their best"),
+        ("ratio", look("gated").colour, "both at their best"),
         ("ratio_same_threshold", "#009E73", "both at the paper's threshold"),
     ):
         points = [(place, t_interval(g[column].to_list())) for place, g in over.groupby("separation")]
@@ -90,17 +90,17 @@ def jumps(
     return figure
 
 
-def routes(found: Mapping[str, pd.DataFrame]) -> Figure:
-    """One panel per title: parameters (down) by loss terms (across) of a `gradients.routes` table, each cell with its route.
+def routes(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """One panel per title: parameters (down) by loss terms (across) of a `gradient_routes.routes` table, each cell with its route.
 
     White: nothing arrives; blue: what the paper says arrives; orange: something else does, or is missing.
     """
     style()
-    height = max(table.parameter.nunique() for table in found.values())
+    height = max(table.parameter.nunique() for table in tables.values())
     figure, axes = plt.subplots(
-        1, len(found), figsize=(4.7 * len(found), 0.55 * height + 1.6), layout="constrained", squeeze=False
+        1, len(tables), figsize=(4.7 * len(tables), 0.55 * height + 1.6), layout="constrained", squeeze=False
     )
-    for ax, (title, table) in zip(axes[0], found.items(), strict=True):
+    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
         terms, parameters = list(table.term.unique()), list(table.parameter.unique())
         values = np.zeros((len(parameters), len(terms)))
         for row in table.itertuples():

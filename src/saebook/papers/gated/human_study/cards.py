@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from saebook.sae import registry
 from saebook.sae.base import SAEStack
-from saebook.sae.registry import ARCHITECTURES
 from saebook.subject.model import Site, Subject
 from saebook.training.store import Store
 
@@ -120,4 +120,4 @@ def promoted(sae: SAEStack, latent: int, subject: Subject, site: Site) -> tuple[
 
 def _stored(row: pd.Series, subject: Subject) -> SAEStack:
     cfg, tensors = Store().load(row.key)
-    return ARCHITECTURES[row.method].from_saelens(cfg, tensors).to(subject.device)
+    return registry.get(row.method).from_saelens(cfg, tensors).to(subject.device)

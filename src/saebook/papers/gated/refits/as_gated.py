@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from saebook.evaluation import metrics
+from saebook.sae import registry
 from saebook.sae.base import SAEStack
 from saebook.sae.gated import Gated
-from saebook.sae.registry import ARCHITECTURES
 from saebook.sae.relu import ReLU
 from saebook.subject.model import Site, Subject
 from saebook.text.tokens import tokens
@@ -34,7 +34,7 @@ def as_gated(sae: ReLU) -> Gated:
 
 def stored(key: str, architecture: str, device: torch.device, store: Store | None = None) -> Gated:
     """The run `key` of the store, a baseline or a Gated SAE, as a Gated one."""
-    sae = ARCHITECTURES[architecture].from_saelens(*(store or Store()).load(key)).to(device)
+    sae = registry.get(architecture).from_saelens(*(store or Store()).load(key)).to(device)
     return sae if isinstance(sae, Gated) else as_gated(sae)
 
 

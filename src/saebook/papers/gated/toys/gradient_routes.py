@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from saebook.common.errors import UserError
+from saebook.sae import registry
 from saebook.sae.base import Losses, Member, SAEStack
 from saebook.sae.gated import Gated
-from saebook.sae.registry import ARCHITECTURES
 
 Slots = dict[str, Tensor]
 _TOLERANCE = 1e-9  # relative, in float64
@@ -150,7 +150,7 @@ def trial(kind: str, budget: SimpleNamespace, seed: int, fault: str = "") -> tup
         raise UserError(f"no fault is called '{fault}': use one of {', '.join(FAULTS)}")
     generator = torch.Generator().manual_seed(seed)
     members = (Member(seed, 1.0),)
-    make = FAULTS[fault] if fault else ARCHITECTURES[kind]
+    make = FAULTS[fault] if fault else registry.get(kind)
     stack = make(budget.d_in, budget.d_sae, members, dtype=torch.float64)
     for parameter in stack.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
