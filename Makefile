@@ -5,12 +5,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v pyth
 BIN := .venv/bin
 STAMP := .venv/saebook-stamp
 
-.PHONY: book test bench subject clean help setup
+.PHONY: book check test bench subject hooks clean help setup
 
 help:
-	@echo "make book [TIER=smoke|cpu|gpu|paper]   run the notebooks of a tier and render the book (default: cpu)"
+	@echo "make book [TIER=cpu] [NAMES=...]       run the notebooks of a tier and render the book (default: cpu)"
+	@echo "make check                             lint, format and types: ruff and pyright (half a minute)"
 	@echo "make test                              run the tests, and nbval over the notebooks"
 	@echo "make bench                             time training against plain autograd"
+	@echo "make hooks                             run ruff and nbstripout before every commit of yours"
 	@echo "make subject NAME=...                  train an embedded subject model again"
 	@echo "make clean                             remove what can be made again: .venv, _build, caches, stored runs"
 
@@ -29,12 +31,21 @@ $(STAMP): requirements.lock pyproject.toml
 book: $(STAMP)
 	@$(BIN)/saebook book --tier $(TIER) $(NAMES)
 
+check: $(STAMP)
+	@$(BIN)/ruff check --no-cache .
+	@$(BIN)/ruff format --no-cache --check .
+	@$(BIN)/nbstripout --keep-id --verify notebooks/*/*.ipynb
+	@$(BIN)/pyright
+
 test: $(STAMP)
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests
 	@$(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/step.py
+
+hooks: $(STAMP)
+	@$(BIN)/pre-commit install
 
 subject: $(STAMP)
 	@$(BIN)/saebook subject train $(NAME)
