@@ -7,14 +7,19 @@ from typing import Any
 from saebook.common.budget import Budget, SubjectBudget
 from saebook.subject.model import Site
 from saebook.training.sweep import Data, Method
+from saebook.training.tuning import Tuner
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`budget` is the type of the chapter's budget; `methods(budget, site)` what is trained at a site, None for nothing."""
+    """`budget` is the type of the chapter's budget; `methods(budget, site)` what is trained at a site, None for nothing.
+
+    `tuner` says how the rates of the methods are chosen, None where nothing is to be tuned.
+    """
 
     budget: type[Budget]
     methods: Callable[[Any, Site], list[Method]] | None = None
+    tuner: Tuner | None = None
 
 
 def data(budget: SubjectBudget) -> Data:

@@ -1,11 +1,16 @@
 """What the chapters of the e2e paper train: a typed budget, and the methods of its sweep."""
 
+import pandas as pd
+
 from saebook.common.budget import Positive, Rate, Several, SweepBudget, Width
+from saebook.evaluation.pareto import matched_ratio
+from saebook.papers.e2e.comparison import CE, with_counts
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
 from saebook.training.objectives import Objective
 from saebook.training.plan import Plan
 from saebook.training.sweep import Method
+from saebook.training.tuning import Tuner
 
 
 class ThreeObjectives(SweepBudget):
@@ -41,4 +46,11 @@ def three_objectives(budget: ThreeObjectives, site: Site) -> list[Method]:
     ]  # fmt: skip
 
 
-PLANS = {"three_objectives": Plan(ThreeObjectives, three_objectives)}
+def added_loss_at_equal_l0(one: pd.DataFrame, other: pd.DataFrame) -> float:
+    """The added cross-entropy of one sweep over another's at equal L0, by which rates are chosen."""
+    return matched_ratio(with_counts(one), with_counts(other), CE)
+
+
+PLANS = {
+    "three_objectives": Plan(ThreeObjectives, three_objectives, Tuner(added_loss_at_equal_l0, (5e-3, 1e-2, 2e-2, 4e-2)))
+}

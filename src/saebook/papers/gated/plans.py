@@ -23,10 +23,12 @@ from saebook.common.budget import (
     TrainingBudget,
     Width,
 )  # fmt: skip
+from saebook.papers.gated.site_rates import BySite
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
 from saebook.training.plan import Plan
 from saebook.training.sweep import Method
+from saebook.training.tuning import Tuner
 
 
 class GatedSweep(SweepBudget):
@@ -177,15 +179,15 @@ def _training(budget: GatedSweep | GatedSites, lr: float) -> TrainConfig:
 
 
 PLANS = {
-    "against_baseline": Plan(GatedSweep, against_baseline),
+    "against_baseline": Plan(GatedSweep, against_baseline, Tuner()),
     "jumprelu_form": Plan(JumpReLUForm, gated_alone),
     "human_study": Plan(HumanStudy, against_baseline),
-    "ablations": Plan(Ablations, with_ablations),
-    "rescale_shift": Plan(RescaleShift, against_baseline),
+    "ablations": Plan(Ablations, with_ablations, Tuner(rates=(3e-3, 5e-3, 1e-2, 1.4e-2))),
+    "rescale_shift": Plan(RescaleShift, against_baseline, Tuner()),
     "inference_time": Plan(InferenceTime, against_baseline),
     "resampling": Plan(GatedSweep, with_and_without_resampling),
     "thresholded_baseline": Plan(ThresholdedBaseline, against_baseline),
-    "sites": Plan(GatedSites, against_baseline),
+    "sites": Plan(GatedSites, against_baseline, BySite()),
     "ablation_costs": Plan(AblationCosts),
     "published_tables": Plan(PublishedTables),
     "shrinkage_toy": Plan(ShrinkageToy),

@@ -2,14 +2,18 @@
 
 import math
 
+import pandas as pd
 from pydantic import field_validator
 
 from saebook.common.budget import Positive, Rate, Several, SweepBudget, Width
+from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.topk.dead_latents import VARIANTS
+from saebook.papers.topk.shape_search import ShapeSearch
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
 from saebook.training.plan import Plan
 from saebook.training.sweep import Method
+from saebook.training.tuning import Tuner
 
 PER_TOKEN = (("per_token", True),)  # the paper's inputs: the mean over d_in removed, every token at the same norm
 _ADAM = {"beta1": 0.9, "eps": 6.25e-10}  # appendix A.3, for every architecture in its chapters
@@ -87,7 +91,14 @@ def _training(budget: SweepBudget, lr: float, **others) -> TrainConfig:
     return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
 
+def error_at_equal_l0(one: pd.DataFrame, other: pd.DataFrame) -> float:
+    """The normalised error of one sweep over another's at equal L0, by which rates are chosen."""
+    return matched_ratio(one, other, "normalised_mse")
+
+
 PLANS = {
-    "activation_functions": Plan(ActivationFunctions, activation_functions),
-    "dead_latents": Plan(DeadLatents, dead_latents),
+    "activation_functions": Plan(
+        ActivationFunctions, activation_functions, Tuner(error_at_equal_l0, (5e-3, 1e-2, 2e-2, 4e-2, 8e-2))
+    ),
+    "dead_latents": Plan(DeadLatents, dead_latents, ShapeSearch(error_at_equal_l0)),
 }

@@ -1,0 +1,51 @@
+"""Choose the learning rates of a chapter on the tuning seeds, and record the grid beside the results."""
+
+import pandas as pd
+
+from saebook.book import budgets
+from saebook.claims import results
+from saebook.common import sidecar
+from saebook.common.budget import Budget, SubjectBudget
+from saebook.common.errors import UserError
+from saebook.subject.model import Site, Subject
+from saebook.training import plan as plans
+from saebook.training import tuning
+from saebook.training.sweep import Method
+
+
+def tunable() -> list[str]:
+    """The chapters whose rates are chosen by a grid of their own."""
+    return [name for name in sidecar.names() if budgets.plan(name).tuner]
+
+
+def tune(name: str, tier: str) -> pd.DataFrame:
+    """Run the grid of chapter `name` at `tier`, record it, and return its scores.
+
+    Raises `UserError` for a chapter without rates to tune.
+    """
+    plan = budgets.plan(name)
+    if plan.tuner is None or plan.methods is None:
+        raise UserError(f"nothing to tune for {name}: use one of {', '.join(tunable())}")
+    budget = budgets.resolve(name, tier)
+    assert isinstance(budget, SubjectBudget)
+    subject = Subject.load(budget.subject)
+    methods = to_tune(name, budget)
+    if not methods:
+        raise UserError(f"nothing to tune for {name}: {sidecar.load(name).like} has chosen all its rates")
+    grid = plan.tuner.run(budget, subject, methods, plans.data(budget))
+    results.tuning(tier, name, budget, subject, grid.table, grid.findings)
+    return grid.scores
+
+
+def to_tune(name: str, budget: Budget) -> list[Method]:
+    """The methods of a chapter whose rates its own grid chooses, without those of the chapter that it is `like`."""
+    like = sidecar.load(name).like
+    settled = _methods(like, budgets.resolve(like, budget.tier)) if like else []
+    return tuning.to_tune(_methods(name, budget), settled)
+
+
+def _methods(name: str, budget: Budget) -> list[Method]:
+    methods = budgets.plan(name).methods
+    # What a site changes is the rate alone, and rates are what is chosen here.
+    anywhere = Site("resid_post", 0, "", 0)
+    return methods(budget, anywhere) if methods else []
