@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook.book import budgets, chapter, widgets
+from saebook.book import budgets, chapter
 from saebook.claims import results
 from saebook.evaluation.metrics import measure
 from saebook.papers import plans
@@ -230,13 +230,3 @@ def test_italics_are_the_rows_that_nothing_beats():
     rows = [("gated", 10, 90), ("gated", 20, 95), ("gated", 30, 94), ("baseline", 30, 94), ("gated", -5, 99)]
     table = pd.DataFrame(rows, columns=["sae_type", "L0", "pct_CE_recovered"]).assign(model="m", site="s", layer=0)
     assert printed.optimal(table).tolist() == [True, True, False, True, False]
-
-
-def test_a_table_can_be_sorted_saved_and_holds_no_markup():
-    table = pd.DataFrame({"name": ["<b>", "a"], "number": [2.0, 10.123456789]})
-    html = widgets.sortable(table, "mine", "All of it", pd.Series([True, False])).html
-    assert "&lt;b&gt;" in html and "<b>" not in html and '<tr class="optimal"><td>' in html
-    assert (
-        'data-value="10.123456789">10.123<' in html and html.count("<button") == 2 and 'getElementById("mine")' in html
-    )
-    assert 'download="mine.csv"' in html and "http" not in html
