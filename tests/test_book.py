@@ -68,7 +68,7 @@ def notebooks(monkeypatch, tmp_path):
     names = ["gated/a", "gated/b", "gated/c"]
     kept, ends, ran = {}, {}, []
 
-    def child(name, tier, environment, output):
+    def child(starter, name, tier, environment, output):
         ran.append(name)
         end = ends.get(name, "ok")
         if end in ("interrupted", "refused", "dead"):

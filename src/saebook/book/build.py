@@ -13,10 +13,11 @@ import tempfile
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import IO
 
 import nbformat
 
-from saebook.book import budgets, pages, parallel, runner, status
+from saebook.book import budgets, pages, parallel, runner, status, warm
 from saebook.book.status import State
 from saebook.common import paths
 from saebook.common.errors import UserError
@@ -69,15 +70,19 @@ def _run(names: list[str], tier: str, at_once: int, threads: int) -> dict[str, f
     expected = {name: before.seconds or 0.0 for name, before in todo.items()}
     begun, spent, said, earlier = {}, {}, {}, {}
 
-    def start(name: str, lane: int) -> subprocess.Popen:
+    def start(name: str, slot: int) -> parallel.Process:
         why = todo[name].why
         print(f"{name}: running at tier {tier}" + (f" ({why})" if why else ""), flush=True)
         begun[name], earlier[name] = time.monotonic(), _identity(runner.executed(name, tier))
         said[name] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read when it has ended
-        return _child(name, tier, os.environ | {"OMP_NUM_THREADS": str(threads), "SAEBOOK_LANE": str(lane)}, said[name])
+        return _child(starter, name, tier, os.environ | {"SAEBOOK_SLOT": str(slot)}, said[name])
 
-    ended = parallel.run(parallel.pieces(tier, expected), start, at_once)
-    with runner.progress_on_this_terminal(), contextlib.closing(ended):
+    ended = parallel.run(parallel.jobs(expected), start, at_once)
+    with (
+        warm.starter(threads, len(todo)) as starter,
+        runner.progress_on_this_terminal(),
+        contextlib.closing(ended),
+    ):
         for name, process in ended:
             spent[f"notebook {name}"] = time.monotonic() - begun[name]
             with said[name] as output:
@@ -103,9 +108,8 @@ def _identity(file: Path) -> tuple[int, int] | None:
     return (file.stat().st_ino, file.stat().st_mtime_ns) if file.is_file() else None
 
 
-def _child(name: str, tier: str, environment: dict[str, str], output) -> subprocess.Popen:
-    command = [sys.executable, "-m", "saebook.cli", "run", name, "--tier", tier]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+def _child(starter: warm.Starter, name: str, tier: str, environment: dict[str, str], output: IO) -> parallel.Process:
+    return starter.start(["run", name, "--tier", tier], environment, output)
 
 
 def stage(tier: str, states: list[State]) -> Path:

@@ -268,7 +268,7 @@ def table(found: list[Estimate], tier: str, at_once: int) -> list[str]:
     most = max((e.memory for e in found), default=0.0)
     lines.append(f"{'in all':32s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(sum(e.disk for e in found)):>8s}")
     if at_once > 1:
-        todo = parallel.pieces(tier, {e.notebook.replace(".", "/", 1): e.total for e in found})
+        todo = parallel.jobs({e.notebook.replace(".", "/", 1): e.total for e in found})
         lines.append(
             f"{f'as a book, {at_once} at a time':32s} {parallel.wall(todo, at_once):6.0f} s, rendering and what pages compute besides training"
         )

@@ -2,7 +2,7 @@
 
 Plain text, never a widget (widgets drag scripts from a network into the page). Inside a notebook the bar goes to the
 terminal that the runner names in SAEBOOK_PROGRESS, else to standard error, which the book strips; of several notebooks
-at a time each has a line of its own, by the number in SAEBOOK_LANE.
+at a time each has a line of its own, by the number in SAEBOOK_SLOT.
 """
 
 import os
@@ -23,5 +23,5 @@ def bar(total: int, what: str, unit: str, initial: int = 0) -> tqdm:
     shown = bool(terminal) or sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(
         total=total, initial=initial, desc=what, unit=unit, unit_scale=True, file=file, mininterval=2.0, leave=False,
-        disable=off or not shown, dynamic_ncols=True, position=int(os.environ.get("SAEBOOK_LANE", "0")) or None,
+        disable=off or not shown, dynamic_ncols=True, position=int(os.environ.get("SAEBOOK_SLOT", "0")) or None,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Several notebooks at a time: in order, none before what it waits for, none left running."""
+"""Several notebooks at a time: none starts before the one it waits for, and none is left running."""
 
 import os
 import signal
@@ -9,23 +9,25 @@ import time
 import pytest
 import torch
 
-from saebook.book import budgets, parallel, runner
-from saebook.book.parallel import Piece
+from saebook.book import parallel
+from saebook.book.parallel import Job
+from saebook.common import sidecar
+from saebook.common.names import TIERS
 
 
 def process(seconds, code="pass"):
     return subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds}); {code}"])
 
 
-def test_a_piece_waits_for_what_it_shares_and_the_others_do_not():
+def test_job_waits_for_the_one_whose_runs_it_shares():
     begun, ended = {}, []
 
-    def start(name, lane):
-        assert lane in (0, 1)
+    def start(name, slot):
+        assert slot in (0, 1)
         begun[name] = time.monotonic()
         return process(0.2)
 
-    todo = [Piece("root"), Piece("leaf", "root"), Piece("other"), Piece("last")]
+    todo = [Job("root"), Job("leaf", "root"), Job("other"), Job("last")]
     for name, done in parallel.run(todo, start, 2, pause=0.01):
         assert done.returncode == 0
         ended.append((name, time.monotonic()))
@@ -36,17 +38,17 @@ def test_a_piece_waits_for_what_it_shares_and_the_others_do_not():
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_an_interruption_leaves_nothing_running(monkeypatch, told):
+def test_interrupt_leaves_no_process(monkeypatch, told):
     monkeypatch.setattr(parallel, "_PATIENCE", 1.0)
     started = []
 
-    def start(name, lane):
+    def start(name, slot):
         started.append(process(60))
         return started[-1]
 
     running = parallel.run(
-        [Piece("a"), Piece("b"), Piece("c"), Piece("d")],
-        lambda n, lane: process(0.0) if n == "a" else start(n, lane),
+        [Job("a"), Job("b"), Job("c"), Job("d")],
+        lambda n, slot: process(0.0) if n == "a" else start(n, slot),
         3,
     )
     assert next(running)[0] == "a"
@@ -57,12 +59,12 @@ def test_an_interruption_leaves_nothing_running(monkeypatch, told):
     assert len(started) == 2 and all(one.poll() is not None for one in started)
 
 
-def test_a_terminated_book_takes_its_notebooks_along(tmp_path):
+def test_sigterm_ends_the_notebooks_too(tmp_path):
     sleeper = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
     program = (
-        "import subprocess, sys; from saebook import lanes; lanes._PATIENCE = 0.5\n"
-        f"start = lambda name, lane: subprocess.Popen([sys.executable, '-c', {sleeper!r}])\n"
-        "list(lanes.run([lanes.Piece('a')], start, 1))"
+        "import subprocess, sys; from saebook.book import parallel; parallel._PATIENCE = 0.5\n"
+        f"start = lambda name, slot: subprocess.Popen([sys.executable, '-c', {sleeper!r}])\n"
+        "list(parallel.run([parallel.Job('a')], start, 1))"
     )
     book = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 30
@@ -75,21 +77,21 @@ def test_a_terminated_book_takes_its_notebooks_along(tmp_path):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_what_a_book_takes_is_reckoned_as_it_runs():
-    todo = [Piece("long", None, 10.0), Piece("root", None, 4.0), Piece("leaf", "root", 5.0), Piece("short", None, 1.0)]
+def test_wall_time_follows_the_schedule():
+    todo = [Job("long", None, 10.0), Job("root", None, 4.0), Job("leaf", "root", 5.0), Job("short", None, 1.0)]
     assert parallel.wall(todo, 1) == 20.0 and parallel.wall(todo, 2) == 10.0 and parallel.wall(todo, 4) == 10.0
-    assert parallel.wall([Piece("a", None, 2.0), Piece("b", "a", 3.0)], 4) == 5.0
+    assert parallel.wall([Job("a", None, 2.0), Job("b", "a", 3.0)], 4) == 5.0
 
 
-def test_pieces_follow_the_budgets():
+def test_jobs_follow_the_sidecars():
     expected = {"gated/fig05_pareto": 100.0, "gated/fig04_jumprelu": 200.0, "topk/fig05_downstream": 1.0}
-    found = {piece.name: piece for piece in parallel.pieces("cpu", expected)}
-    assert list(found) == ["gated/fig04_jumprelu", "gated/fig05_pareto", "topk/fig05_downstream"]
-    assert found["gated/fig04_jumprelu"].after == "gated/fig05_pareto" and found["gated/fig05_pareto"].after is None
-    assert found["topk/fig05_downstream"].after is None  # what it shares is not to run
-    for tier in budgets.TIERS:  # nothing waits for ever
-        every = [name for name in runner.names() if name.replace("/", ".") in budgets.load(tier)]
-        assert parallel.wall(parallel.pieces(tier, dict.fromkeys(every, 1.0)), 3) <= len(every)
+    jobs = {job.name: job for job in parallel.jobs(expected)}
+    assert list(jobs) == ["gated/fig04_jumprelu", "gated/fig05_pareto", "topk/fig05_downstream"]
+    assert jobs["gated/fig04_jumprelu"].after == "gated/fig05_pareto" and jobs["gated/fig05_pareto"].after is None
+    assert jobs["topk/fig05_downstream"].after is None  # the one whose runs it shares is not to run
+    for tier in TIERS:  # no job waits for ever
+        names = sidecar.names_at(tier)
+        assert parallel.wall(parallel.jobs(dict.fromkeys(names, 1.0)), 3) <= len(names)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_pieces_follow_the_budgets():
     [(2, 8, False, None, (2, 1)), (4, 24, False, None, (4, 1)), (16, 64, False, None, (4, 4)), (8, 4, False, None, (1, 8)),
      (16, 64, True, None, (1, 16)), (4, 24, False, 2, (2, 2)), (2, 24, False, 9, (2, 1)), (1, 1, False, None, (1, 1))],
 )  # fmt: skip
-def test_lanes_follow_processors_and_memory(monkeypatch, threads, memory, gpu, asked, expected):
+def test_slots_follow_processors_and_memory(monkeypatch, threads, memory, gpu, asked, expected):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(
