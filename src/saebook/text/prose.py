@@ -1,11 +1,11 @@
-"""The embedded corpus: English prose out of the environment's own pinned packages.
+"""The embedded corpus: English prose from the environment's own pinned packages.
 
-Docstrings, comments and documentation files of `PACKAGES`, so that a laptop without a network has a real corpus that
-is the same for the same pins. The standard library is left out: it differs between Python builds.
+It is made of the docstrings, comments and documentation files of `PACKAGES`, so that a laptop without a network has a real
+corpus, the same for the same pins. The standard library is left out because it differs between Python builds.
 
-Order of work: list files by each distribution's RECORD -> cut out comments and strings with one regular expression
--> paragraphs -> keep the English-like -> drop repeats -> split by document -> drop held-out paragraphs that the
-training part nearly holds.
+The steps: list files by each distribution's RECORD, cut out comments and strings with one regular expression, split them
+into paragraphs, keep English, drop repeats, split by document, and drop validation paragraphs that nearly repeat training
+text.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ PACKAGES = (
 
 SUFFIXES = (".py", ".pyi", ".rst", ".md")
 
-# One pass that is never out of step: a quote inside a comment, or a hash inside a string, cannot open the other.
+# One pass: a quote inside a comment does not open a string, and a hash inside a string does not open a comment.
 _LEX = re.compile(
     r"""(?P<comment>\#[^\n]*(?:\n[ \t]*\#[^\n]*)*)
       | (?P<long>\"{3}[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*\"{3} | '{3}[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'{3})
@@ -47,7 +47,7 @@ _FUNCTION_WORDS = frozenset(
     b"one does do must been same their also such so some how what both must were because".split()
 )
 HELD_OUT_PERCENT = 2
-SHINGLE = 8  # words; a held-out paragraph whose shingles are mostly in the training part is dropped
+SHINGLE = 8  # words; a validation paragraph whose shingles are mostly in the training part is dropped
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ def _words(text: str) -> list[bytes]:
 def paragraphs(source: str, suffix: str) -> list[str]:
     """The English paragraphs of one file, in order, white space collapsed."""
     blocks = [source] if suffix in (".rst", ".md") else _code_text(source)
-    found = []
+    kept = []
     for block in blocks:
         for raw in re.split(r"\n[ \t]*\n", block):
             paragraph = " ".join(raw.split())
             if english(paragraph):
-                found.append(paragraph)
-    return found
+                kept.append(paragraph)
+    return kept
 
 
 def _code_text(source: str) -> list[str]:
@@ -123,7 +123,7 @@ def installed_files(packages: tuple[str, ...] = PACKAGES) -> tuple[list[tuple[st
 
 
 def read_documents(files: list[tuple[str, str]], workers: int | None = None) -> list[Document]:
-    """Prose of `files` in their order. Each paragraph is kept where it is met first, compared by its letters only."""
+    """Prose of `files` in their order. A paragraph is kept where it first occurs; only letters are compared."""
     workers = workers or os.cpu_count() or 1
     with bar(len(files), "reading the corpus", "file") as progress:
         if workers > 1:
@@ -133,9 +133,9 @@ def read_documents(files: list[tuple[str, str]], workers: int | None = None) -> 
             read = list(_counted(map(_read, files), progress))
     seen: set[bytes] = set()
     documents = []
-    for path, found in read:
+    for path, english_paragraphs in read:
         kept = []
-        for paragraph in found:
+        for paragraph in english_paragraphs:
             key = paragraph.lower().encode("ascii", "replace").translate(None, _OTHER)
             if key not in seen:
                 seen.add(key)
@@ -152,12 +152,12 @@ def _counted(items: Iterable, progress) -> Iterator:
 
 
 def validation(path: str) -> bool:
-    """Whether a document is held out: a fixed share by the hash of its relative path."""
+    """Whether a document is for validation: a fixed share is, by the hash of its relative path."""
     return int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big") % 100 < HELD_OUT_PERCENT
 
 
 def split(documents: list[Document]) -> tuple[list[Document], list[Document]]:
-    """`(train, held-out)` by document; a held-out paragraph that shares half its shingles with train is dropped."""
+    """`(train, validation)` by document; a validation paragraph that shares half its shingles with train is dropped."""
     train = [d for d in documents if not validation(d.path)]
     known = np.sort(np.concatenate([_shingles(d.text) for d in train])) if train else np.empty(0, np.uint64)
     rest = []
@@ -169,7 +169,7 @@ def split(documents: list[Document]) -> tuple[list[Document], list[Document]]:
 
 
 def _shingles(text: str) -> np.ndarray:
-    """Hashes [n] (uint64) of every run of `SHINGLE` words; of the whole text where it is shorter."""
+    """Hashes [n] (uint64) of every run of `SHINGLE` words, or of the whole text if it is shorter."""
     words = np.fromiter(map(zlib.crc32, _words(text)), np.uint64)
     runs = max(1, len(words) - SHINGLE + 1)
     total = np.zeros(runs, np.uint64)

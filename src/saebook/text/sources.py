@@ -11,12 +11,14 @@ import hashlib
 import importlib.metadata as metadata
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 
-from saebook.common import paths
+from saebook.common import fingerprint, paths
 from saebook.common.errors import UserError
 from saebook.common.files import made_once
 from saebook.text import prose
@@ -34,11 +36,11 @@ class Corpus:
     train: tuple[Document, ...]
     validation: tuple[Document, ...]
 
-    @property
+    @cached_property
     def manifest(self) -> dict[str, str]:
         return {d.path: _digest(d.text, 10) for d in (*self.train, *self.validation)}
 
-    @property
+    @cached_property
     def hash(self) -> str:
         return _digest(json.dumps(sorted(self.manifest.items())), 16)
 
@@ -51,39 +53,39 @@ def corpus(source: str = "environment") -> Corpus:
     if source == "environment":
         read, key = _environment, _environment_key()
     elif source.startswith("folder:"):
-        found = list(_folder(Path(source.removeprefix("folder:")).expanduser()))
-        read, key = lambda: found, _digest(json.dumps([(d.path, _digest(d.text)) for d in found]))
+        documents = list(_folder(Path(source.removeprefix("folder:")).expanduser()))
+        read, key = lambda: documents, _digest(json.dumps([(d.path, _digest(d.text)) for d in documents]))
     elif match := _HUB.match(source):
         read = lambda: list(_hub(match["name"], match["split"] or "train", match["column"] or "text"))  # noqa: E731
         key = _digest(source)
     else:
         raise UserError(f"text source '{source}' is not understood: use environment, folder:PATH or hub:NAME")
-    kept = paths.cache() / "text" / f"{key}.jsonl"
-    with made_once(kept) as aside:
+    cached = _cached(key)
+    with made_once(cached, _sound) as aside:
         if aside:
             train, validation = prose.split(read())
             if not train or not validation:
                 percent = prose.HELD_OUT_PERCENT
-                raise UserError(f"text source '{source}' is too small to hold {percent} % of its documents out")
+                raise UserError(f"text source '{source}' is too small: {percent} % of its documents are for validation")
             _save(Corpus(source, tuple(train), tuple(validation)), aside)
-    return _load(kept, source)
+    return _load(cached, source)
 
 
 def environment_is_cached() -> bool:
     """Whether the environment's prose has been read before, so that asking for it takes no time."""
-    return (paths.cache() / "text" / f"{_environment_key()}.jsonl").is_file()
+    return _cached(_environment_key()).is_file()
 
 
-def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+def differences(expected: dict[str, str], present: dict[str, str]) -> list[str]:
     """One line per package whose documents differ from the manifest shipped with a subject; empty when all agree."""
     packages: dict[str, list[int]] = {}
-    for path in expected.keys() | found.keys():
+    for path in expected.keys() | present.keys():
         counts = packages.setdefault(path.split("/")[0], [0, 0, 0])
-        if path not in found:
+        if path not in present:
             counts[0] += 1
         elif path not in expected:
             counts[1] += 1
-        elif expected[path] != found[path]:
+        elif expected[path] != present[path]:
             counts[2] += 1
     return [
         f"{name}: {gone} documents missing, {new} new, {changed} changed"
@@ -94,7 +96,7 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
 
 def _environment_key() -> str:
     """Changes with any package's version or file list, and with the extraction code itself."""
-    parts = [Path(prose.__file__).read_text()]
+    parts = [fingerprint.of("saebook.text.prose")]
     for name in prose.PACKAGES:
         try:
             distribution = metadata.distribution(name)
@@ -107,7 +109,7 @@ def _environment_key() -> str:
 def _environment() -> list[Document]:
     files, missing = prose.installed_files()
     if missing:
-        print(f"saebook: corpus without {', '.join(missing)} (not installed): numbers will differ from the book's")
+        print(f"saebook: the corpus lacks {', '.join(missing)} (not installed): numbers will differ from the book's")
     return prose.read_documents(files)
 
 
@@ -140,19 +142,47 @@ def _hub(name: str, split: str, column: str) -> Iterator[Document]:
         ) from None
 
 
+def _cached(key: str) -> Path:
+    return paths.cache() / "text" / f"{key}.corpus.jsonl"
+
+
 def _save(made: Corpus, file: Path) -> None:
-    with open(file, "w", encoding="utf-8") as out:
-        for part, documents in (("train", made.train), ("validation", made.validation)):
-            for d in documents:
-                out.write(json.dumps([part, d.path, d.text], ensure_ascii=False) + "\n")
+    """Write a corpus, a document a line, and a checksum in the last line."""
+    lines = [
+        json.dumps([part, d.path, d.text], ensure_ascii=False) + "\n"
+        for part, documents in (("train", made.train), ("validation", made.validation))
+        for d in documents
+    ]
+    content = "".join(lines).encode()
+    file.write_bytes(content + _checksum(content))
+
+
+def _checksum(content: bytes) -> bytes:
+    return b'["checksum", %10d]\n' % zlib.crc32(content)
+
+
+_CHECKSUM = len(_checksum(b""))
+
+
+def _sound(file: Path) -> bool:
+    """Whether a cached corpus is whole and holds what was written; read through once a process."""
+    status = file.stat()
+    return _matches_checksum(file, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _matches_checksum(file: Path, size: int, changed: int) -> bool:
+    content = file.read_bytes()
+    return content[-_CHECKSUM:] == _checksum(content[:-_CHECKSUM])
 
 
 def _load(file: Path, source: str) -> Corpus:
     parts: dict[str, list[Document]] = {"train": [], "validation": []}
     with open(file, encoding="utf-8") as lines:
         for line in lines:
-            part, path, text = json.loads(line)
-            parts[part].append(Document(path, text))
+            part, *rest = json.loads(line)
+            if part in parts:
+                parts[part].append(Document(*rest))
     return Corpus(source, tuple(parts["train"]), tuple(parts["validation"]))
 
 

@@ -1,11 +1,13 @@
-"""Text to tokens: a byte-level BPE of our own, and packed rows that are memory-mapped and cached by content.
+"""Text to tokens: a byte-level BPE tokenizer, and packed rows that are memory-mapped and cached by content.
 
-A row is a slice of one long stream in which documents follow each other, each ended by the end-of-text token; the
-last, incomplete row is dropped. Letters: N rows, T positions (the context), V vocabulary.
+The documents of a split are joined into one long stream, each followed by the end-of-text token. A row is a slice of that
+stream; the last, incomplete row is dropped. Letters: N rows, T positions (the context), V vocabulary.
 """
 
 import hashlib
+import zlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from saebook.text.sources import corpus
 
 END = "<|endoftext|>"
 _CHUNK = 512  # documents encoded a call: keeps memory flat and the threads of `tokenizers` busy
+_CHECKSUM = 4  # bytes
 
 
 def train_tokenizer(documents: Sequence[Document], vocabulary: int, folder: Path):
@@ -46,7 +49,9 @@ def pack(documents: Sequence[Document], tokenizer, context: int) -> np.ndarray:
     kind = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     end = tokenizer.eos_token_id
     if end is None:
-        raise UserError("the subject's tokenizer has no end-of-text token: documents cannot be told apart")
+        raise UserError(
+            "the subject's tokenizer has no end-of-text token to put between documents: choose another subject"
+        )
     stream = []
     with bar(len(documents), "tokenising", "document") as progress:
         for first in range(0, len(documents), _CHUNK):
@@ -65,19 +70,42 @@ def tokens(source: str, tokenizer, split: str, context: int) -> np.ndarray:
     """
     text = corpus(source)
     documents = {"train": text.train, "validation": text.validation}[split]
-    name = hashlib.sha256("\0".join([text.hash, tokenizer_hash(tokenizer), split, str(context)]).encode()).hexdigest()[
-        :20
-    ]
-    file = paths.cache() / "tokens" / f"{name}.npy"
-    with made_once(file) as aside:
+    parts = [text.hash, tokenizer_hash(tokenizer), split, str(context), "checksum"]
+    file = paths.cache() / "tokens" / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}.npy"
+    with made_once(file, _sound) as aside:
         if aside:
             rows = pack(documents, tokenizer, context)
             if not len(rows):
                 raise UserError(f"text source '{source}' has no {split} row of {context} tokens: give it more text")
-            np.save(aside, rows)
+            _save(rows, aside)
     return np.load(file, mmap_mode="r")
 
 
+def _save(rows: np.ndarray, file: Path) -> None:
+    """Write `rows` as NumPy does, with a checksum behind them, which NumPy does not read."""
+    with open(file, "wb") as out:
+        np.save(out, rows)
+        out.write(zlib.crc32(rows.data).to_bytes(_CHECKSUM, "little"))
+
+
+def _sound(file: Path) -> bool:
+    """Whether an array file is whole and holds what was written; read through once a process."""
+    status = file.stat()
+    return _matches_checksum(file, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _matches_checksum(file: Path, size: int, changed: int) -> bool:
+    try:
+        rows = np.load(file, mmap_mode="r")
+    except (ValueError, EOFError, OSError):  # a damaged header, a cut-off file
+        return False
+    with open(file, "rb") as kept:
+        kept.seek(max(0, size - _CHECKSUM))
+        checksum = int.from_bytes(kept.read(), "little")
+    return size == rows.offset + rows.nbytes + _CHECKSUM and zlib.crc32(rows.data) == checksum
+
+
 def tokenizer_hash(tokenizer) -> str:
-    """A name for what a tokenizer does: its vocabulary, merges and rules."""
+    """A hash of a tokenizer's vocabulary, merges and rules."""
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
