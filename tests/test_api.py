@@ -15,7 +15,7 @@ from saebook.common import paths
 
 ROOT = paths.root()
 PUBLIC = [name for name in saebook.__all__ if name != "__version__"]
-SHAPE = re.compile(r"\[[A-Z](, ?[A-Z](-1)?)*\]")
+SHAPE = re.compile(r"\[\w+(-1)?(, ?\w+(-1)?)*\]")
 
 
 def run(code):
