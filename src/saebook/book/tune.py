@@ -15,7 +15,8 @@ from saebook.training.sweep import Method
 
 def tunable() -> list[str]:
     """The chapters whose rates are chosen by a grid of their own."""
-    return [name for name in sidecar.names() if budgets.plan(name).tuner]
+    with_grid = [name for name in sidecar.names() if budgets.plan(name).tuner]
+    return [name for name in with_grid if to_tune(name, budgets.resolve(name, sidecar.load(name).tiers()[-1]))]
 
 
 def tune(name: str, tier: str) -> pd.DataFrame:

@@ -18,6 +18,11 @@ def _finite(value: float) -> float:
     return value
 
 
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def _distinct(values: tuple) -> tuple:
     if not values:
         raise ValueError("must name at least one value")
@@ -61,7 +66,9 @@ class Budget(BaseModel):
                 known = ", ".join(name for name in cls.model_fields if name != "tier")
                 raise UserError(f"{where}: unknown parameter '{name}': it has {known}") from None
             words = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
-            given = "" if first["type"] == "missing" else f", not {str(first['input'])[:80]!r}"
+            if not first["loc"]:  # a rule about several parameters names them itself
+                raise UserError(f"{where}: {words}") from None
+            given = "" if first["type"] == "missing" else f", not {_short(first['input'])}"
             raise UserError(f"{where}: parameter {name} {words[0].lower() + words[1:]}{given}") from None
 
     def plain(self) -> dict[str, Any]:

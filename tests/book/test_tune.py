@@ -1,0 +1,62 @@
+"""The budgets hold the rates that the recorded grids chose."""
+
+import pandas as pd
+import pytest
+
+from saebook.book import budgets, tune
+from saebook.claims import results
+from saebook.common import paths
+from saebook.common.errors import UserError
+from saebook.papers.gated import site_rates
+from saebook.papers.topk import shape_search
+from saebook.training import tuning
+
+
+def recorded(name, tier):
+    paper, stem = name.split("/")
+    found = results.read(f"{paper}/tuning_{stem}", tier)
+    if found is None:
+        pytest.skip(f"no tuning of {name} is recorded at tier {tier}")
+    return found, pd.read_csv(paths.data() / "results" / tier / paper / f"tuning_{stem}.csv")
+
+
+@pytest.mark.parametrize("tier", ["cpu", "gpu"])
+@pytest.mark.parametrize(
+    "name",
+    ["gated/fig05_pareto", "gated/fig08_ablations", "gated/fig09_rescale_shift", "topk/fig02_activations", "e2e/fig01_pareto"],
+)
+def test_the_budget_holds_what_the_grid_chose(name, tier):
+    record, table = recorded(name, tier)
+    budget = budgets.resolve(name, tier)
+    held = {m.name: m.training.lr for m in tune.to_tune(name, budget)}
+    assert held == record["findings"]["chosen"]
+    # The grid was run at this very budget, rates and seeds apart, on seeds that appear in no result.
+    same = {field for field in record["parameters"] if not field.endswith("_lr")} - {"seeds", "eval_rows"}
+    assert len(same) > 8 and {k: record["parameters"][k] for k in same} == {k: budget.plain()[k] for k in same}
+    assert not set(record["findings"]["seeds"]) & set(budget.seeds)
+    cost = budgets.plan(name).tuner.cost
+    assert tuning.chosen(tuning.scores(table, cost)) == record["findings"]["chosen"]
+
+
+@pytest.mark.parametrize("tier", ["cpu", "gpu"])
+def test_the_budget_of_every_site_is_what_the_grid_chose(tier):
+    record, table = recorded("gated/fig12_sites", tier)
+    assert site_rates.budgeted(budgets.resolve("gated/fig12_sites", tier)) == record["findings"]["chosen"]
+    assert tuning.chosen(tuning.scores(table)) == record["findings"]["chosen"]
+
+
+@pytest.mark.parametrize("tier", ["cpu", "gpu"])
+def test_the_shape_at_which_latents_die_is_what_the_grid_chose(tier):
+    record, table = recorded("topk/fig15_dead_latents", tier)
+    budget = budgets.resolve("topk/fig15_dead_latents", tier)
+    assert shape_search.deadly(table) == record["findings"]["chosen"]
+    assert record["findings"]["chosen"] == {"d_sae": budget.d_sae, "k": budget.k, "lr": budget.lr}
+    assert not set(record["findings"]["seeds"]) & set(budget.seeds)
+
+
+def test_a_chapter_without_rates_to_tune_is_refused():
+    with pytest.raises(UserError, match="nothing to tune for gated/fig02_shrinkage_toy: use one of gated/fig05_pareto"):
+        tune.tune("gated/fig02_shrinkage_toy", "cpu")
+    with pytest.raises(UserError, match="gated/fig05_pareto has chosen all its rates"):
+        tune.tune("gated/fig06_shrinkage", "smoke")
+    assert "gated/fig06_shrinkage" not in tune.tunable()
