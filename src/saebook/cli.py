@@ -1,10 +1,29 @@
-"""The command `saebook`: run a notebook, build the book, train or look at a subject, tune."""
+"""The command `saebook`: run a notebook, build the book, record results, begin a chapter, train or look at a subject.
+
+What a command needs is imported when it runs, so that a wrong argument is answered at once.
+"""
 
 import argparse
+import errno
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from saebook.common.errors import UserError
+from saebook.common.names import TIERS
+
+Options = argparse.Namespace
+
+# What the machine refuses, as opposed to what our code does wrong: one line says it.
+_REFUSED = {
+    errno.ENOSPC: "the disk is full: free some space and run the command again",
+    errno.EDQUOT: "your quota of disk space is used up: free some and run the command again",
+    errno.EROFS: "the file system is read-only: name a folder that can be written to",
+    errno.EACCES: "permission denied: change its permissions, or name another folder",
+    errno.EPERM: "permission denied: change its permissions, or name another folder",
+    errno.ENOTDIR: "a file lies where a folder should be: move it away",
+    errno.ENAMETOOLONG: "the name is too long",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -13,11 +32,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.act(options)
     except UserError as error:
-        print(f"saebook: {error}", file=sys.stderr)
+        _say(str(error))
+        return 2
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        _say(f"{error.filename}: {_REFUSED[error.errno]}" if error.filename else _REFUSED[error.errno])
         return 2
     except KeyboardInterrupt:
-        print("saebook: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        _say("interrupted; the same command goes on from the last checkpoint")
         return 130
+
+
+def _say(words: str) -> None:
+    print(f"saebook: {words}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,41 +54,55 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="execute one notebook")
+    def command(name: str, act: Callable[[Options], int], about: str, **defaults: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about)
+        made.set_defaults(act=act)
+        if "tier" in defaults:
+            made.add_argument("--tier", default=defaults["tier"], help=f"{', '.join(TIERS)} (default: %(default)s)")
+        return made
+
+    run = command("run", _run, "execute one notebook", tier="smoke")
     run.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
-    run.add_argument("--tier", default="smoke", help="smoke, cpu, gpu or paper (default: smoke)")
-    run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    run.add_argument("-f", "--file", type=Path, help="parameters from a YAML or JSON file")
+    run.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="a parameter, such as: -p layer 2, -p seeds 0,1,2",
+    )  # fmt: skip
+    run.add_argument("-f", "--file", type=Path, help="parameters from a YAML or JSON file; -p goes before it")
     run.add_argument("-o", "--out", type=Path, help="where to put the executed notebook")
-    run.set_defaults(act=_run)
 
-    params = commands.add_parser("params", help="list what a notebook can be run with")
-    params.add_argument("name")
-    params.set_defaults(act=_params)
+    params = command("params", _params, "list what a notebook can be run with")
+    params.add_argument("name", help="PAPER/NAME")
 
-    build = commands.add_parser("book", help="run the notebooks of a tier and render the book")
-    build.add_argument("names", nargs="*", help="only these notebooks (default: all)")
-    build.add_argument("--tier", default="cpu")
-    build.add_argument("--at-once", type=int, help="notebooks at a time (default: what processors and memory allow)")
-    build.set_defaults(act=_book)
+    book = command("book", _book, "run the notebooks of a tier and render the book", tier="cpu")
+    book.add_argument("names", nargs="*", help="only these notebooks (default: all)")
+    book.add_argument("--at-once", type=int, help="notebooks at a time (default: what processors and memory allow)")
 
-    estimate = commands.add_parser("estimate", help="time, memory, disk and download of a tier, before anything runs")
-    estimate.add_argument("names", nargs="*", help="only these notebooks, as PAPER/NAME (default: all)")
-    estimate.add_argument("--tier", default="cpu")
-    estimate.set_defaults(act=_estimate)
-
-    status = commands.add_parser("status", help="how every notebook stands: fresh, stale, failed or never run, and why")
-    status.add_argument("--tier", default="cpu")
-    status.set_defaults(act=_status)
-
-    tune = commands.add_parser(
-        "tune", help="choose learning rates (or where latents die) on the tuning seeds and record the grid"
+    estimate = command(
+        "estimate", _estimate, "time, memory, disk and download of a tier, before anything runs", tier="cpu"
     )
-    tune.add_argument("notebook", help="dotted, such as gated.fig05_pareto")
-    tune.add_argument("--tier", default="cpu")
-    tune.set_defaults(act=_tune)
+    estimate.add_argument("names", nargs="*", help="only these notebooks, as PAPER/NAME (default: all)")
 
-    subject = commands.add_parser("subject", help="train an embedded subject model, or measure one")
+    command("status", _status, "how every notebook stands: fresh, stale, failed or never run, and why", tier="cpu")
+
+    record = command("record", _record, "make this copy's live results the recorded ones, in data/results", tier="cpu")
+    record.add_argument(
+        "names", nargs="*", help="only these notebooks, as PAPER/NAME (default: all with a live result)"
+    )
+
+    new = command("new", _new, "begin a chapter: write its notebook and its sidecar")
+    new.add_argument("name", help="PAPER/NAME, such as gated/fig17_name")
+    new.add_argument("--like", help="the chapter whose plan and budgets it begins with")
+
+    tune = command(
+        "tune", _tune, "choose a chapter's learning rates on the tuning seeds and record the grid", tier="cpu"
+    )
+    tune.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
+
+    _add_subject(command("subject", _params, "train an embedded subject model, or measure one"))
+    return parser
+
+
+def _add_subject(subject: argparse.ArgumentParser) -> None:
     doing = subject.add_subparsers(required=True, metavar="ACTION")
     train = doing.add_parser("train", help="train a model by a recipe, into data/subjects/NAME")
     train.add_argument("name")
@@ -72,31 +114,29 @@ def _parser() -> argparse.ArgumentParser:
     evidence = doing.add_parser("evidence", help="measure a subject beside baselines, into EVIDENCE.json")
     evidence.add_argument("name")
     evidence.set_defaults(act=_subject_evidence)
-    return parser
 
 
-def _run(options) -> int:
-    from saebook.book import runner
+def _run(options: Options) -> int:
+    from saebook.book import parameters, runner
 
-    given = runner.read_parameters_file(options.file) if options.file else {}
-    given |= dict(options.parameter)
-    kept = runner.run(options.name, options.tier, given, options.out)
-    where = options.out or runner.executed(options.name, options.tier)
+    given = parameters.read_file(options.file) if options.file else {}
+    given |= parameters.pairs([(name, value) for name, value in options.parameter])
+    kept, page = runner.run(options.name, options.tier, given, options.out)
     if kept.status != "ok":
-        print(f"saebook: {options.name} {kept.status}: {kept.error} (see {where})", file=sys.stderr)
+        _say(f"{options.name} {kept.status}: {kept.error} (see {page})")
         return 1
-    print(f"{options.name}: ok in {kept.seconds:.0f} s, {where}")
+    print(f"{options.name}: ok in {kept.seconds:.0f} s, {page}")
     return 0
 
 
-def _params(options) -> int:
+def _params(options: Options) -> int:
     from saebook.book import runner
 
     print("\n".join(runner.describe(options.name)))
     return 0
 
 
-def _book(options) -> int:
+def _book(options: Options) -> int:
     from saebook.book import build
 
     if options.at_once is not None and options.at_once < 1:
@@ -104,21 +144,22 @@ def _book(options) -> int:
     return build.build(options.tier, options.names or None, options.at_once)
 
 
-def _estimate(options) -> int:
+def _estimate(options: Options) -> int:
+    from saebook.common import sidecar
+
+    names = [sidecar.resolved(name) for name in options.names] or sidecar.names_at(options.tier)
+
     import torch
 
-    from saebook.book import budgets, estimate, parallel, runner
+    from saebook.book import estimate, parallel
 
-    budgets.load(options.tier)
-    names = [runner.source(name).relative_to(runner.home()).with_suffix("").as_posix() for name in options.names]
     at_once, threads = parallel.share()
     torch.set_num_threads(threads)  # what a notebook of the book would have
-    found = list(estimate.estimate(options.tier, names or None))
-    print("\n".join(estimate.table(found, options.tier, at_once)))
+    print("\n".join(estimate.table(list(estimate.estimate(options.tier, names)), at_once)))
     return 0
 
 
-def _status(options) -> int:
+def _status(options: Options) -> int:
     from saebook.book import status
 
     for s in status.states(options.tier):
@@ -127,43 +168,54 @@ def _status(options) -> int:
     return 0
 
 
-def _tune(options) -> int:
-    from saebook.papers import plans
-    from saebook.training import tuning, tuning_by_site
+def _record(options: Options) -> int:
+    from saebook.book import budgets, status
+    from saebook.claims import recording, results
+    from saebook.common import sidecar
 
-    if options.notebook == "topk.fig15_dead_latents":
-        found = tuning.tune_dead(options.tier)
-    elif options.notebook == tuning_by_site.NOTEBOOK:
-        found = tuning_by_site.tune(options.tier)
-    elif options.notebook in plans.PLANS:
-        found = tuning.tune(options.notebook, options.tier)
-    else:
-        raise UserError(f"nothing to tune for '{options.notebook}': use one of {', '.join(plans.PLANS)}")
-    print(found.to_string(index=False))
+    names = [sidecar.resolved(name) for name in options.names]
+    if not names:
+        names = [name for name in sidecar.names_at(options.tier) if results.file(name, options.tier, "live").is_file()]
+    if not names:
+        raise UserError(f"no live result at tier {options.tier}: run `saebook book --tier {options.tier}` first")
+    for name in names:
+        state = status.state(name, options.tier)
+        if state.word == status.FAILED:
+            raise UserError(f"{name} is not recorded, for its last run failed ({state.why}): run it again")
+    for change in recording.record(options.tier, names, budgets.resolve):
+        print(f"{change.name}: {'; '.join(change.lines)}")
     return 0
 
 
-def _subject_train(options) -> int:
-    from dataclasses import fields
+def _new(options: Options) -> int:
+    from saebook.book import new
 
-    from saebook.common import paths
-    from saebook.subject.pretrain import Recipe, pretrain
-
-    kinds = {f.name: f.type for f in fields(Recipe)}
-    chosen = {}
-    for name, value in options.set:
-        if name not in kinds:
-            raise UserError(f"a recipe has no field '{name}': it has {', '.join(kinds)}")
-        try:
-            chosen[name] = kinds[name](value)
-        except ValueError:
-            raise UserError(f"recipe field {name} takes {kinds[name].__name__}, not '{value}'") from None
-    done = pretrain(Recipe(**chosen), paths.data() / "subjects" / options.name, options.device)
-    print(f"{options.name}: held-out loss {done['held_out_loss']:.3f} nats per token in {done['seconds']} s")
+    for file in new.new(options.name, options.like):
+        print(file)
     return 0
 
 
-def _subject_evidence(options) -> int:
+def _tune(options: Options) -> int:
+    from saebook.common import sidecar
+
+    name = sidecar.resolved(options.name)
+
+    from saebook.book import tune
+
+    print(tune.tune(name, options.tier).to_string(index=False))
+    return 0
+
+
+def _subject_train(options: Options) -> int:
+    from saebook.subject import pretrain
+
+    folder, recipe = pretrain.embedded_folder(options.name), pretrain.Recipe.read(options.set)
+    done = pretrain.pretrain(recipe, folder, options.device)
+    print(f"{options.name}: validation loss {done['held_out_loss']:.3f} nats per token in {done['seconds']} s")
+    return 0
+
+
+def _subject_evidence(options: Options) -> int:
     from saebook.subject.validation import evidence
 
     for name, value in evidence(options.name).items():

@@ -1,43 +1,32 @@
 """A strict runner over papermill: refuses what papermill lets pass, and says itself how a run ended.
 
-papermill warns about an unknown parameter and runs on with the default; it takes a string for a float; after a
-time-out or a killed kernel it marks every cell as completed. So the parameters are read from the notebook's own cell
-with `ast` and checked first, and the outcome is judged by what the cells show: an error output, or a code cell that
-never ran. The record lies in the notebook's metadata under ``replication``; ``metadata.papermill`` is never read.
+papermill warns about an unknown parameter and runs on with the default; it takes a string for a float; after a time-out
+or a killed kernel it marks every cell as completed. So everything that was asked for is checked first (`parameters`,
+`budgets`, `preflight`), and the outcome is judged by what the cells show: an error output, or a code cell that never ran.
+The record lies in the notebook's metadata under ``replication``; ``metadata.papermill`` is never read.
+
+A tier's page is `executed(name, tier)`. A run with other parameters goes to NAME@HASH beside it, and a failed run to
+NAME@failed: neither replaces a good page.
 """
 
-import ast
 import difflib
+import hashlib
 import json
 import os
-import sys
 import time
-import tokenize
-import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from io import StringIO
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import nbformat
-import yaml
-
-from saebook.book import budgets
+from saebook.book import budgets, execution, parameters, preflight
 from saebook.claims import provenance
-from saebook.common import paths
+from saebook.common import paths, sidecar
+from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.names import TIERS
 
 TIMEOUT = 3600  # seconds a cell may take
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a notebook's parameters cell."""
-
-    name: str
-    kind: str
-    default: object
-    help: str
 
 
 @dataclass(frozen=True)
@@ -50,255 +39,185 @@ class RunRecord:
     error: str | None
     seconds: float
     unran: int
-    parameters: dict
+    parameters: dict[str, Any]
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
-def home() -> Path:
-    """The folder of all notebooks."""
-    return paths.root() / "notebooks"
+@dataclass(frozen=True)
+class Request:
+    """A run that has been checked: the notebook, its parameters, and whether they are the tier's own."""
+
+    name: str
+    file: Path
+    tier: str
+    values: dict[str, Any]
+    budget: Budget | None
+    own: bool
 
 
 def names() -> list[str]:
-    """Every notebook, as PAPER/NAME: the ruler first, then paper by paper."""
-    found = (p.relative_to(home()).with_suffix("").as_posix() for p in home().glob("*/*.ipynb"))
-    return sorted(found, key=lambda name: (not name.startswith("checks/"), name))
+    """Every chapter, as `paper/name`, in the order of the book."""
+    return sidecar.names()
 
 
 def source(name: str) -> Path:
-    """The notebook file of a name. Raises `UserError` with the nearest names."""
-    file = home() / f"{name.removesuffix('.ipynb').removeprefix('notebooks/')}.ipynb"
-    if not file.is_file():
-        near = difflib.get_close_matches(name, names(), 1, 0.4)
-        raise UserError(
-            f"no notebook '{name}'" + (f": did you mean {near[0]}?" if near else f": there are {', '.join(names())}")
-        )
-    return file
-
-
-def parameters(file: Path) -> list[Parameter]:
-    """What a notebook can be run with, read from its cell tagged ``parameters``: literals only, one a line."""
-    cells = [c for c in nbformat.read(file, 4).cells if "parameters" in c.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise UserError(f"{file.name} has {len(cells)} cells tagged parameters: it needs exactly one")
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(StringIO(cells[0].source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    found = []
-    for node in ast.parse(cells[0].source).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            name, kind = node.target.id, ast.unparse(node.annotation)
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            name, kind = node.targets[0].id, type(ast.literal_eval(node.value)).__name__
-        else:
-            raise UserError(f"{file.name}: line {node.lineno} of the parameters cell is no assignment of a literal")
-        found.append(Parameter(name, kind, ast.literal_eval(node.value), comments.get(node.end_lineno, "")))
-    return found
-
-
-def check(known: list[Parameter], given: dict[str, object]) -> dict[str, object]:
-    """`given` values in their parameters' types. Raises `UserError` for a name or a type that does not fit."""
-    by_name = {p.name: p for p in known}
-    checked = {}
-    for name, value in given.items():
-        if name not in by_name:
-            near = difflib.get_close_matches(name, by_name, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(by_name)}"
-            raise UserError(f"unknown parameter '{name}': {hint}")
-        checked[name] = _typed(by_name[name], value)
-    return checked
-
-
-def _typed(parameter: Parameter, value: object) -> object:
-    kind = parameter.kind.replace(" ", "")
-    wrong = UserError(f"parameter {parameter.name} takes {parameter.kind}, such as {_example(kind)}, not {value!r}")
-    if kind.startswith("list["):
-        inner = kind[5:-1]
-        items = _items(value, inner) if isinstance(value, str) else value
-        if not isinstance(items, list):
-            raise wrong
-        return [_scalar(item, inner, wrong) for item in items]
-    return _scalar(value, kind, wrong)
-
-
-def _items(value: str, inner: str) -> object:
-    """A list from the command line: ``[0, 1]`` or ``0,1``."""
-    text = value.strip()
-    if not text.startswith("["):
-        text = f"[{text}]"
-    if inner == "str":
-        return [part.strip().strip("'\"") for part in text[1:-1].split(",") if part.strip()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return None
-
-
-def _scalar(value: object, kind: str, wrong: UserError) -> object:
-    if kind == "str":
-        if isinstance(value, str):
-            return value
-        raise wrong
-    if isinstance(value, str):
-        try:
-            value = (
-                {"true": True, "false": False}.get(value.strip().lower())
-                if kind == "bool"
-                else ast.literal_eval(value.strip())
-            )
-        except (ValueError, SyntaxError):
-            raise wrong from None
-    if kind == "bool" and isinstance(value, bool):
-        return value
-    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind == "float" and isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-        return float(value)
-    raise wrong
-
-
-def _example(kind: str) -> str:
-    return {
-        "int": "3",
-        "float": "0.5",
-        "str": "text",
-        "bool": "true",
-        "list[int]": "0,1,2",
-        "list[float]": "0.5,2",
-    }.get(kind, "a literal")
-
-
-def read_parameters_file(file: Path) -> dict:
-    """Parameters from a YAML or JSON file. Raises `UserError` when it is absent or no mapping."""
-    try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"parameters file {file} cannot be read ({type(error).__name__})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"parameters file {file} is no mapping of names to values")
-    return content
-
-
-def executed(name: str, tier: str) -> Path:
-    """Where the executed copy of a notebook lies."""
-    return paths.root() / "_build" / "executed" / tier / "notebooks" / f"{name}.ipynb"
-
-
-def record(file: Path) -> RunRecord | None:
-    """The runner's own record in an executed notebook, or None."""
-    if not file.is_file():
-        return None
-    kept = json.loads(file.read_text("utf-8")).get("metadata", {}).get("replication")
-    return RunRecord(**{k: kept[k] for k in RunRecord.__dataclass_fields__}) if kept else None
-
-
-def run(
-    name: str, tier: str = "smoke", given: dict | None = None, out: Path | None = None, timeout: int = TIMEOUT
-) -> RunRecord:  # fmt: skip
-    """Execute notebook `name` at `tier` with parameters `given` and return how it ended.
-
-    Nothing is written when a name or a type is refused (`UserError`). A run that fails leaves its notebook, with its
-    record, at `out` (default: `executed(name, tier)`). The seal of the run is kept in its metadata beside the record.
-    """
-    file = source(name)
-    budgets.load(tier)
-    values = check(parameters(file), {"tier": tier, **(given or {})})
-    if values["tier"] != tier:
-        raise UserError("give the tier once: --tier, not -p tier")
-    now = _seal(file, tier, values)
-    out = out or executed(name, tier)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}.ipynb")
-    try:
-        return _execute(file, name, tier, values, aside, out, timeout, now)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _seal(file: Path, tier: str, values: dict) -> dict[str, str]:
-    """The seal of a run with these parameter `values`; raises `UserError` for one that the budget cannot take."""
-    notebook = file.relative_to(home()).with_suffix("").as_posix().replace("/", ".")
-    if not any(notebook in budgets.load(other) for other in budgets.TIERS):
-        return {}  # a notebook of the reader's own
-    return provenance.parts(
-        notebook, budgets.resolve(notebook, tier, **{k: v for k, v in values.items() if k != "tier"})
+    """The notebook file of a name, a chapter or the reader's own below `notebooks/`. Raises `UserError` with the nearest."""
+    home, plain = sidecar.folder().resolve(), name[:1000].removesuffix(".ipynb")
+    parts = Path(plain).parts
+    if len(name) > 200 or not name.isprintable() or ".." in parts:
+        raise UserError(f"'{name[:80]!s}' is not a notebook of this book: use PAPER/NAME, such as gated/fig05_pareto")
+    if Path(plain).is_absolute():
+        if not Path(plain).is_relative_to(home):
+            raise UserError(f"{name} is not below {home}: copy the notebook there and run it as PAPER/NAME")
+        plain = Path(plain).relative_to(home).as_posix()
+    plain = plain.removeprefix("./").removeprefix("notebooks/")
+    file = home / f"{plain}.ipynb"
+    if len(Path(plain).parts) == 2 and file.is_file() and file.resolve().is_relative_to(home):
+        return file
+    known = [f"{one.parent.name}/{one.stem}" for one in sorted(home.glob("*/*.ipynb"))]
+    near = difflib.get_close_matches(plain, known, 1, 0.4)
+    raise UserError(
+        f"no notebook '{name}': " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
     )
 
 
-def _execute(
-    file: Path, name: str, tier: str, values: dict, aside: Path, out: Path, timeout: int, now: dict
-) -> RunRecord:
-    # Imported late: the command line answers wrong parameters without the second that papermill takes to load.
-    import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+def request(name: str, tier: str, given: dict[Any, Any] | None = None) -> Request:
+    """Check that notebook `name` can run at `tier` with the parameters `given`; relative folders are the caller's.
 
-    begun, status, error = time.monotonic(), "ok", None
-    with progress_on_this_terminal():
-        try:
-            papermill.execute_notebook(
-                str(file).replace("{", "{{").replace("}", "}}"), str(aside).replace("{", "{{").replace("}", "}}"),
-                values, kernel_name="python3", cwd=str(file.parent), execution_timeout=timeout,
-                progress_bar=False, stdout_file=None, stderr_file=None, log_output=False,
-                # A kernel warns each time that its sockets, which are those of this machine, are not encrypted.
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            )  # fmt: skip
-        except NoSuchKernel:
-            raise UserError("no Jupyter kernel named python3: run `python -m ipykernel install --sys-prefix`") from None
-        except CellTimeoutError:
-            status, error = "timeout", f"a cell took longer than {timeout} s"
-        except DeadKernelError:
-            status, error = "killed", "the kernel died (out of memory?)"
-        except papermill.PapermillExecutionError as failure:
-            if failure.ename == "KeyboardInterrupt":  # the kernel was told too: this is the reader's wish, no failure
-                raise KeyboardInterrupt from None
-            status, error = "failed", _last_words(failure.ename, failure.evalue)
-    book = nbformat.read(aside, 4)
-    code = [c for c in book.cells if c.cell_type == "code" and c.source.strip()]
-    unran = sum(c.get("execution_count") is None for c in code)
-    if status == "ok":
-        wrong = [o for c in code for o in c.outputs if o.output_type == "error"]
-        if wrong:
-            status, error = "failed", _last_words(wrong[0].ename, wrong[0].evalue)
-        elif unran:
-            status, error = "killed", f"{unran} cells never ran"
-    seconds = round(time.monotonic() - begun, 1)
-    kept = RunRecord(name, tier, status, error, seconds, unran, values)
-    for cell in book.cells:
-        tags = cell.metadata.get("tags", [])
-        if "injected-parameters" in tags and "hide-input" not in tags:
-            cell.metadata["tags"] = [*tags, "hide-input"]
-    book.cells = [c for c in book.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
-    book.metadata["replication"] = asdict(kept) | {"seal": now}
-    nbformat.write(book, aside)
-    aside.replace(out)
-    return kept
+    Raises `UserError` in one line, before anything is written or a kernel starts.
+    """
+    if tier not in TIERS:
+        raise UserError(f"tier '{tier[:80]}' is not known: use one of {', '.join(TIERS)}")
+    file = source(name)
+    plain = f"{file.parent.name}/{file.stem}"
+    known = parameters.of(file)
+    asked = preflight.absolute(parameters.checked(known, given or {}), Path.cwd())
+    if asked.pop("tier", tier) != tier:
+        raise UserError("give the tier once: --tier, not -p tier")
+    values = ({"tier": tier} if any(one.name == "tier" for one in known) else {}) | asked
+    if not file.with_suffix(".yml").is_file():  # a notebook of the reader's own
+        return Request(plain, file, tier, values, None, not asked)
+    in_budget = {key: value for key, value in asked.items() if key in budgets.budget_class(plain).model_fields}
+    budget = budgets.resolve(plain, tier, **in_budget)
+    preflight.check(budget)
+    own = budget == budgets.resolve(plain, tier) and len(in_budget) == len(asked)
+    return Request(plain, file, tier, values, budget, own)
 
 
-def _last_words(name: str, value: str) -> str:
-    """One line for an error of a notebook; a `UserError` speaks for itself."""
-    line = (value.strip() or name).splitlines()[0]
-    return line if name == "UserError" else f"{name}: {line}"
+def executed(name: str, tier: str) -> Path:
+    """Where the page of a notebook at a tier lies: its last good run with the tier's own parameters."""
+    return paths.build() / "executed" / tier / "notebooks" / f"{name}.ipynb"
 
 
-class progress_on_this_terminal:
-    """Name this process' terminal to the kernel, so that its bars show there and not on the page."""
+def failed(name: str, tier: str) -> Path:
+    """Where the notebook lies of a run with the tier's own parameters that failed; the next good run removes it."""
+    page = executed(name, tier)
+    return page.with_name(f"{page.stem}@failed.ipynb")
 
-    def __enter__(self) -> None:
-        self.before = os.environ.get("SAEBOOK_PROGRESS")
-        if self.before is None:
-            try:
-                os.environ["SAEBOOK_PROGRESS"] = os.ttyname(sys.stderr.fileno()) if sys.stderr.isatty() else "off"
-            except (OSError, ValueError):
-                os.environ["SAEBOOK_PROGRESS"] = "off"
 
-    def __exit__(self, *_) -> None:
-        if self.before is None:
-            os.environ.pop("SAEBOOK_PROGRESS", None)
+def latest(name: str, tier: str) -> Path:
+    """The notebook of the last run with the tier's own parameters, whether it was good or failed."""
+    return failed(name, tier) if failed(name, tier).is_file() else executed(name, tier)
+
+
+def record(file: Path) -> RunRecord | None:
+    """The runner's own record in an executed notebook; None when there is none that can be read."""
+    try:
+        kept = json.loads(file.read_text("utf-8"))["metadata"]["replication"]
+        fields = {name: kept[name] for name in RunRecord.__dataclass_fields__ if name != "hashes"}
+        whole = RunRecord(**fields, hashes=dict(kept.get("hashes", {})))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    right = isinstance(whole.seconds, int | float) and isinstance(whole.status, str) and isinstance(whole.unran, int)
+    return whole if right else None
+
+
+def run(
+    name: str, tier: str = "smoke", given: dict[Any, Any] | None = None, out: Path | None = None, timeout: int = TIMEOUT
+) -> tuple[RunRecord, Path]:
+    """Execute notebook `name` at `tier` with parameters `given`; returns how it ended and where the notebook is.
+
+    Nothing is written when a name, a value or `out` is refused (`UserError`). The hashes of the run's provenance are kept in
+    the notebook's metadata beside the record.
+    """
+    asked = request(name, tier, given)
+    if out is not None:
+        out = checked_out(out)
+    hashes = provenance.parts(asked.name, asked.budget) if asked.budget else {}
+    page = out or _page(asked)
+    _make_room(page.parent)
+    aside = page.with_name(f".{page.stem[:100]}.{os.getpid()}.ipynb")
+    try:
+        begun = time.monotonic()
+        ended = execution.execute(asked.file, aside, asked.values, timeout)
+        seconds = round(time.monotonic() - begun, 1)
+        kept = RunRecord(asked.name, tier, ended.status, ended.error, seconds, ended.unran, asked.values, hashes)
+        execution.annotate(aside, {"replication": asdict(kept) | {"own": asked.own}})
+        if out is None and asked.own and kept.status != "ok":
+            page = failed(asked.name, tier)
+        aside.replace(page)
+    finally:
+        aside.unlink(missing_ok=True)
+    if out is None and asked.own and kept.status == "ok":
+        failed(asked.name, tier).unlink(missing_ok=True)
+    return kept, page
+
+
+def _page(asked: Request) -> Path:
+    """Where a run's notebook goes: the tier's page, or a name of its own for other parameters."""
+    page = executed(asked.name, asked.tier)
+    if asked.own:
+        return page
+    what = json.dumps(asked.budget.plain() if asked.budget else asked.values, sort_keys=True)
+    return page.with_name(f"{page.stem}@{hashlib.sha256(what.encode()).hexdigest()[:8]}.ipynb")
+
+
+def checked_out(out: Path) -> Path:
+    """Where `-o` puts the notebook. Raises `UserError` for a place that must not be, or cannot be, written to."""
+    place = out.expanduser()
+    if len(str(place)) > 1000 or not str(place).isprintable():
+        raise UserError("-o must be a path of at most 1000 printable characters")
+    place = place.resolve()
+    if place.is_dir():
+        raise UserError(f"-o takes the name of a file, and {out} is a folder")
+    if place.suffix != ".ipynb":
+        raise UserError(f"-o takes the name of a notebook, such as out.ipynb, not {out}")
+    if place.is_relative_to(sidecar.folder().resolve()):
+        raise UserError(f"-o must not be below notebooks/, where the sources are: {out}")
+    if place.exists() and not place.is_file():
+        raise UserError(f"-o takes the name of a file, and {out} is a device or a pipe")
+    above = next(folder for folder in place.parents if folder.exists())
+    if not above.is_dir():
+        raise UserError(f"-o cannot be {out}: {above} is a file, not a folder")
+    return place
+
+
+def _make_room(folder: Path) -> None:
+    """Make the folder of a page, and remove what runs left there that were killed before they could."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError
+    except OSError:
+        raise UserError(
+            f"{folder} cannot be written to: change its permissions, or set SAEBOOK_BUILD to a folder of yours"
+        ) from None
+    for left in folder.glob(".*.*.ipynb"):
+        owner = left.stem.rpartition(".")[2]
+        if owner.isdigit() and not _alive(int(owner)):
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def describe(name: str) -> Iterator[str]:
     """One line per parameter of a notebook: name, type, default, help."""
-    for p in parameters(source(name)):
-        yield f"{p.name}: {p.kind} = {p.default!r}  {p.help}"
+    yield from map(str, parameters.of(source(name)))

@@ -1,62 +1,87 @@
-"""How each notebook stands at a tier: fresh, stale, failed or never run, and why."""
+"""How each chapter stands at a tier: fresh, stale, failed or never run, and why."""
 
-import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from saebook.book import budgets, runner
 from saebook.book.runner import RunRecord
 from saebook.claims import provenance, results
+from saebook.common import sidecar
+from saebook.common.errors import UserError
 
 FRESH, STALE, FAILED, NEVER = "fresh", "stale", "failed", "never run"
 
 
 @dataclass(frozen=True)
 class State:
-    """One notebook (PAPER/NAME) at one tier. `page` says whether this copy holds an executed notebook of it."""
+    """One chapter (`paper/name`) at one tier.
+
+    `file` is the executed notebook to show, if this copy holds one: the last good run, else the failed one. `record` is of
+    the last run: after a failure it is not that of `file` when an earlier run was good (`earlier`).
+    """
 
     name: str
     tier: str
     word: str
     why: str
     seconds: float | None
-    page: bool
+    file: Path | None = None
     record: RunRecord | None = None
+    earlier: bool = False
+
+    @property
+    def page(self) -> bool:
+        """Whether this copy holds an executed notebook of the chapter."""
+        return self.file is not None
 
 
 def states(tier: str) -> list[State]:
-    """Every notebook that has a budget at `tier`, in order."""
-    return [state(name, tier) for name in runner.names() if name.replace("/", ".") in budgets.load(tier)]
+    """Every chapter that has a budget at `tier`, in the order of the book."""
+    return [state(name, tier) for name in sidecar.names_at(tier)]
 
 
 def state(name: str, tier: str) -> State:
-    """How notebook `name` (PAPER/NAME) stands: by its executed copy where there is one, else by its recorded result."""
-    if name.replace("/", ".") not in budgets.load(tier):
-        return State(name, tier, NEVER, f"tier {tier} has no budget for it", None, False)
-    file = runner.executed(name, tier)
-    kept = runner.record(file)
-    if kept is None:
-        return _by_result(name, tier)
-    if kept.status != "ok":
-        return State(name, tier, FAILED, f"{kept.status}: {kept.error}", kept.seconds, True, kept)
-    before = json.loads(file.read_text("utf-8"))["metadata"]["replication"].get("seal")
-    moved = provenance.changed(before, page_seal(name, tier), page=True)
-    return State(name, tier, STALE if moved else FRESH, _because(moved), kept.seconds, True, kept)
+    """How chapter `name` stands: by its executed notebook where there is one, else by its recorded result.
+
+    A chapter whose own files cannot be read has failed; the others go on.
+    """
+    try:
+        return _state(name, tier)
+    except UserError as error:
+        return State(name, tier, FAILED, str(error), None)
 
 
-def page_seal(name: str, tier: str) -> dict[str, str]:
-    """What an executed notebook is compared with: the seal of a run with the tier's own budget."""
-    dotted = name.replace("/", ".")
-    return provenance.parts(dotted, budgets.resolve(dotted, tier))
+def _state(name: str, tier: str) -> State:
+    if tier not in sidecar.load(name).tiers():
+        return State(name, tier, NEVER, f"tier {tier} has no budget for it", None)
+    page, broken = runner.executed(name, tier), runner.failed(name, tier)
+    good, bad = runner.record(page), runner.record(broken)
+    if bad:
+        shown = page if good else broken
+        return State(name, tier, FAILED, f"{bad.status}: {bad.error}", bad.seconds, shown, bad, good is not None)
+    if good is None:
+        return _by_result(name, tier, page.is_file())
+    moved = provenance.changed(good.hashes, page_hashes(name, tier), page=True)
+    return State(name, tier, STALE if moved else FRESH, _because(moved), good.seconds, page, good)
 
 
-def _by_result(name: str, tier: str) -> State:
-    result = results.read(name.replace("/", "."), tier)
+def page_hashes(name: str, tier: str) -> dict[str, str]:
+    """What an executed notebook is compared with: the provenance of a run with the tier's own budget."""
+    return provenance.parts(name, budgets.resolve(name, tier))
+
+
+def _by_result(name: str, tier: str, damaged: bool) -> State:
+    try:
+        result = results.read(name, tier)
+    except UserError as error:  # the run that mends it must not wait for it
+        return State(name, tier, NEVER, str(error), None)
+    why = "its executed notebook is damaged" if damaged else ""
     if result is None:
-        return State(name, tier, NEVER, "", None, False)
-    moved = results.stale(result)
+        return State(name, tier, NEVER, why, None)
+    moved = results.stale(result, budgets.resolve(name, tier))
     made = f"recorded {result['date']} on {result['device']}"
-    why = f"{_because(moved)}; {made}" if moved else made
-    return State(name, tier, STALE if moved else FRESH, why, result["seconds"], False)
+    words = "; ".join(part for part in (_because(moved), why, made) if part)
+    return State(name, tier, STALE if moved else FRESH, words, result["seconds"])
 
 
 def _because(moved: list[str]) -> str:

@@ -1,32 +1,47 @@
 """The register of what the papers leave open: one row per question, with the measured effect of choosing otherwise."""
 
-import json
-from dataclasses import dataclass, fields
+from typing import Any
 
-import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from saebook.claims import results
 from saebook.common import paths
 from saebook.common.errors import UserError
+from saebook.common.names import PAPERS
+from saebook.common.sidecar import read_yaml
 
-_PAPERS = {"gated": "Gated", "topk": "Top-k", "e2e": "e2e"}
+_FILE = "data/choices.yml"
 
 
-@dataclass(frozen=True)
-class Choice:
-    """One row of ``data/choices.yml``. Without `here` nothing in the book depends on the question yet."""
+class Effect(BaseModel):
+    """Where a measured effect is read: the recorded `result` (TIER/PAPER/NAME), the `path` of keys in it, and the words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    result: str = Field(pattern=r"^\w+/\w+/[\w@]+$")
+    path: tuple[str, ...]
+    says: str = Field(pattern=r"\{value")
+
+
+class Choice(BaseModel):
+    """One row of `data/choices.yml`. Without `here`, no chapter depends on the question yet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     question: str
     paper: str
     says: str
     here: str = ""
     why: str = ""
-    effect: tuple[dict, ...] = ()
+    effect: tuple[Effect, ...] = ()
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _consistent(self) -> "Choice":
         if bool(self.here) != bool(self.why):
-            raise UserError(f"data/choices.yml: {self.question}: a choice needs its reason, and a reason its choice")
-        if unknown := set(self.papers) - set(_PAPERS):
-            raise UserError(f"data/choices.yml: {self.question}: no paper {', '.join(sorted(unknown))}")
+            raise ValueError("a choice needs its reason, and a reason its choice")
+        if unknown := set(self.papers) - set(PAPERS):
+            raise ValueError(f"paper {', '.join(sorted(unknown))} is not known: use {', '.join(PAPERS)}")
+        return self
 
     @property
     def papers(self) -> list[str]:
@@ -34,30 +49,45 @@ class Choice:
 
 
 def load() -> list[Choice]:
-    """Every row. Raises `UserError` for one with unknown keys."""
-    known = {f.name for f in fields(Choice)}
-    rows = yaml.safe_load((paths.data() / "choices.yml").read_text("utf-8"))
-    for row in rows:
-        if unknown := set(row) - known:
-            raise UserError(f"data/choices.yml: {row.get('question')} has unknown keys {', '.join(sorted(unknown))}")
-    return [Choice(**row | {"effect": tuple(row.get("effect", ()))}) for row in rows]
+    """Every row. Raises `UserError` in one line when the file or a row cannot be understood."""
+    rows = read_yaml(paths.data() / "choices.yml")
+    if not isinstance(rows, list):
+        raise UserError(f"{_FILE} must be a list of questions: mend or restore it")
+    return [_choice(row) for row in rows]
+
+
+def _choice(row: Any) -> Choice:
+    if not isinstance(row, dict):
+        raise UserError(f"{_FILE}: a question must map names to values, not {str(row)[:60]!r}")
+    try:
+        return Choice.model_validate(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        words = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{_FILE}: {row.get('question', 'a row')}: {where + ': ' if where else ''}{words}") from None
 
 
 def measured(choice: Choice) -> str:
     """The effect of choosing otherwise, from recorded results; says so where nothing was recorded."""
     words = []
     for effect in choice.effect:
-        file = paths.data() / "results" / f"{effect['result']}.json"
-        if not file.is_file():
-            continue
-        found = json.loads(file.read_text("utf-8"))
-        value = found["findings"] | found.get("live", {})
-        for key in effect["path"]:
-            if key not in value:
-                raise UserError(f"data/choices.yml: {choice.question}: {file.name} holds no {'.'.join(effect['path'])}")
-            value = value[key]
-        words.append(effect["says"].format(value=value))
+        tier, name = effect.result.split("/", 1)
+        if result := results.read(name, tier):
+            words.append(_effect(choice, effect, result))
     return "; ".join(words) or "not measured"
+
+
+def _effect(choice: Choice, effect: Effect, result: dict[str, Any]) -> str:
+    value: Any = result["findings"] | result.get("live", {})
+    for key in effect.path:
+        if not isinstance(value, dict) or key not in value:
+            raise UserError(f"{_FILE}: {choice.question}: {effect.result} does not hold {'.'.join(effect.path)}")
+        value = value[key]
+    try:
+        return effect.says.format(value=value)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        raise UserError(f"{_FILE}: {choice.question}: '{effect.says}' cannot show {value!r}") from None
 
 
 def table() -> str:
@@ -68,5 +98,5 @@ def table() -> str:
         f"| {c.question} | {c.says} | {c.here} | {c.why} | {measured(c)} |".replace("\n", " ") for c in rows if c.here
     ]
     lines += ["", "Open, because no chapter depends on it yet:", "", "| question | paper | it says |", "|---|---|---|"]
-    lines += [f"| {c.question} | {', '.join(_PAPERS[p] for p in c.papers)} | {c.says} |" for c in rows if not c.here]
+    lines += [f"| {c.question} | {', '.join(PAPERS[p] for p in c.papers)} | {c.says} |" for c in rows if not c.here]
     return "\n".join(lines) + "\n"

@@ -1,79 +1,150 @@
-"""The seal of a result: one hash for each thing that its numbers depend on, so that a page can say what has changed since.
+"""The provenance of a result: one hash for each thing that its numbers depend on, so that a page can say what has changed.
 
-The library counts as far as a notebook reaches it: the modules that its imports lead to, found in their source. What a
-page shows besides its numbers (prose, the ledger's rows) has hashes of its own, which age the page and not the result.
+The library counts as far as a notebook reaches it: the modules that its imports and its paper's plans lead to, and the
+architectures that these name, over syntax trees without docstrings and comments. What a page shows besides its numbers
+(prose, the claims' rows) has hashes of its own, which age the page and not the result.
 """
 
 import ast
+import functools
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 from saebook.claims import ledger
-from saebook.common import paths
+from saebook.common import fingerprint, paths, sidecar
+from saebook.common.budget import Budget
+from saebook.common.errors import UserError
 
 PAGE_ONLY = ("prose", "claims")
+_PLUMBING = (*fingerprint.WITHOUT, "saebook.claims", "saebook.book")  # no numbers come from there
+_OPENED = "book/chapter.py"  # but from what this one calls for every notebook
 
 
-def parts(notebook: str, budget: SimpleNamespace, corpus_hash: str | None = None) -> dict[str, str]:
-    """The seal of `notebook` (dotted) run with `budget`. `corpus_hash` is what was read; without it, what should be."""
-    cells = _cells(paths.root() / "notebooks" / f"{notebook.replace('.', '/')}.ipynb")
-    code = [source for kind, source in cells if kind == "code"]
-    papers = [f for f in sorted((paths.data() / "papers").glob("*.csv")) if f'"{f.stem}"' in "\n".join(code)]
-    rows = [c for c in ledger.load() if c.notebook == notebook]
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a notebook file: its type (code, markdown), source and tags."""
+
+    type: str
+    source: str
+    tags: tuple[str, ...] = ()
+
+
+def cells(file: Path) -> list[Cell]:
+    """The cells of a notebook. Raises `UserError` in one line for a file that is absent, truncated or not a notebook.
+
+    Reads the JSON itself: importing nbformat takes as long as loading the subject.
+    """
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        if not (isinstance(content, dict) and content.get("nbformat") == 4):
+            raise ValueError
+        return [_cell(one) for one in content["cells"]]
+    except FileNotFoundError:
+        raise UserError(f"no notebook {file}: restore it") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{file} is not a readable notebook (format 4): restore it from git") from None
+
+
+def _cell(kept: dict[str, Any]) -> Cell:
+    source, metadata = kept["source"], kept.get("metadata", {})
+    text = source if isinstance(source, str) else "".join(source)
+    return Cell(str(kept["cell_type"]), text, tuple(map(str, metadata.get("tags", ()))))
+
+
+def parts(name: str, budget: Budget, corpus_hash: str | None = None) -> dict[str, str]:
+    """The hashes of chapter `name` (`paper/name`) run with `budget`, by what they stand for.
+
+    `corpus_hash` is that of the text that was read; without it, of the text that should be.
+    """
+    all_cells = cells(sidecar.folder() / f"{name}.ipynb")
+    code = [cell.source for cell in all_cells if cell.type == "code"]
+    tables = [f for f in sorted((paths.data() / "papers").glob("*.csv")) if f'"{f.stem}"' in "\n".join(code)]
+    rows = [claim for claim in ledger.load() if claim.notebook == name]
+    card = sidecar.load(name)
+    said = (card.title, card.figure, card.differs, card.caveat)
     return {
         "notebook": _hash("\0".join(code)),
-        "parameters": _hash(json.dumps(vars(budget), sort_keys=True)),
-        "library": _hash(*(f.relative_to(_home()).as_posix() + _file(f) for f in modules(code))),
+        "parameters": _hash(json.dumps(budget.plain(), sort_keys=True)),
+        "library": _hash(*(path + digest for path, digest in sources(card.paper, code).items())),
         "lock": _file(paths.root() / "requirements.lock"),
         "corpus": corpus_hash or _expected_corpus(budget),
         "subject": _subject(getattr(budget, "subject", "")),
-        "papers": _hash(*(f.name + _file(f) for f in papers)),
-        "prose": _hash("\0".join(source for kind, source in cells if kind != "code")),
-        "claims": _hash(*(repr(row) for row in rows)),
+        "papers": _hash(*(f.name + _file(f) for f in tables)),
+        "prose": _hash("\0".join(cell.source for cell in all_cells if cell.type != "code"), *said),
+        "claims": _hash(*(row.model_dump_json() for row in rows)),
     }
 
 
-def _cells(file: Path) -> list[tuple[str, str]]:
-    """Kind and source of each cell. Read as the JSON that it is: nbformat takes as long to load as the subject."""
-    return [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(file.read_text("utf-8"))["cells"]]
-
-
-def changed(before: dict[str, str] | None, now: dict[str, str], page: bool = False) -> list[str]:
-    """The names of the parts that differ; for a `page`, prose and ledger count too. Everything, without a seal before."""
+def changed(before: Any, now: dict[str, str], page: bool = False) -> list[str]:
+    """The names of the parts that differ; for a `page`, prose and claims count too. All of them, without hashes `before`."""
     known = before if isinstance(before, dict) else {}
     return [name for name in now if (page or name not in PAGE_ONLY) and known.get(name) != now[name]]
 
 
-def modules(sources: list[str]) -> list[Path]:
-    """The library's files that `sources` import, directly or through one another, in order."""
-    found: set[Path] = set()
-    waiting = [name for source in sources for name in _imported(source)]
-    while waiting:
-        file = _module_file(waiting.pop())
-        if file and file not in found:
-            found.add(file)
-            waiting += _imported(file.read_text("utf-8"))
-    return sorted(found)
+def sources(paper: str, code: list[str]) -> dict[str, str]:
+    """The library's files that the `code` cells of a notebook of `paper` depend on: path -> hash of its syntax tree."""
+    home = _home()
+    opened = home / _OPENED
+    names = [name for text in [*map(_python, code), opened.read_text("utf-8")] for name in _imported(text)]
+    plans = f"saebook.papers.{paper}.plans"
+    roots = [name for name in [*names, plans] if fingerprint.module_file(name, home)]
+    files = fingerprint.closure(roots, home, _PLUMBING)
+    own = [file for module, file in files.items() if module.startswith(f"saebook.papers.{paper}")]
+    constants = set().union(*map(_constants, [*map(_python, code), *(file.read_text("utf-8") for file in own)]))
+    named = [module for name, module in _architectures(home).items() if name in constants]
+    files |= fingerprint.closure(named, home, _PLUMBING)
+    chosen = sorted({*files.values(), opened})
+    return {file.relative_to(home).as_posix(): _tree(file.read_text("utf-8")) for file in chosen}
 
 
-def _imported(source: str) -> list[str]:
-    """Dotted names of the library that a piece of source imports, wherever the import stands in it."""
-    names = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            # A name imported from a package may be a module of it, or something that lies in its __init__.
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    ours = [name.split(".") for name in names if name.split(".")[0] == "saebook"]
-    return [".".join(name[:depth]) for name in ours for depth in range(1, len(name) + 1)]  # packages on the way too
+def _python(source: str) -> str:
+    """A cell's code; of a cell that is not Python (a magic, a half-written line), nothing."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return ""
+    return source
 
 
-def _module_file(name: str) -> Path | None:
-    below = _home().joinpath(*name.split(".")[1:])
-    return next((f for f in (below.with_suffix(".py"), below / "__init__.py") if f.is_file()), None)
+def _architectures(home: Path) -> dict[str, str]:
+    """Name -> module of every architecture that a file of `sae/` registers, read from the decorators."""
+    named = {}
+    for file in sorted((home / "sae").glob("*.py")):
+        for name in _registered(file.read_text("utf-8")):
+            named[name] = f"saebook.sae.{file.stem}"
+    return named
+
+
+@functools.lru_cache(maxsize=512)
+def _registered(source: str) -> tuple[str, ...]:
+    calls = [
+        decorator
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).split(".")[-1] == "register"
+    ]
+    first = [call.args[0] for call in calls if call.args]
+    return tuple(arg.value for arg in first if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
+
+
+@functools.lru_cache(maxsize=512)
+def _imported(source: str) -> tuple[str, ...]:
+    return tuple(fingerprint.imported(source))
+
+
+@functools.lru_cache(maxsize=512)
+def _constants(source: str) -> frozenset[str]:
+    nodes = ast.walk(ast.parse(source))
+    return frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+@functools.lru_cache(maxsize=512)
+def _tree(source: str) -> str:
+    return hashlib.sha256(fingerprint.canonical(source)).hexdigest()[:16]
 
 
 def _home() -> Path:
@@ -84,19 +155,29 @@ def _subject(name: str) -> str:
     """Embedded subjects by their files, any other by its name."""
     folder = paths.data() / "subjects" / name
     files = [*sorted(folder.glob("*.safetensors")), folder / "config.json", folder / "tokenizer.json"]
-    return _hash(*map(_file, files)) if name and files[0].is_file() else name
+    return _hash(*map(_file, files)) if name and all(file.is_file() for file in files) else name
 
 
-def _expected_corpus(budget: SimpleNamespace) -> str:
+def _expected_corpus(budget: Budget) -> str:
     """The corpus that the subject was made from; for another source, the source's name."""
-    recipe = paths.data() / "subjects" / getattr(budget, "subject", "") / "RECIPE.json"
     source = getattr(budget, "source", "")
-    return (
-        json.loads(recipe.read_text("utf-8"))["corpus_hash"] if source == "environment" and recipe.is_file() else source
-    )
+    recipe = paths.data() / "subjects" / getattr(budget, "subject", "") / "RECIPE.json"
+    if source != "environment" or not recipe.is_file():
+        return source
+    try:
+        return str(json.loads(recipe.read_text("utf-8"))["corpus_hash"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{recipe} is damaged: restore it from git") from None
 
 
 def _file(file: Path) -> str:
+    """The hash of a file; safetensors of a subject are read once per process."""
+    status = file.stat()
+    return _content(file, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=512)
+def _content(file: Path, changed_at: int, size: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 

@@ -1,92 +1,159 @@
-"""What a notebook found, written once as JSON (and the plotted points as CSV), whole or not at all.
+"""What a chapter measured: JSON with the plotted points as CSV and the figure as PNG, written together or not at all.
 
-A result names everything it depends on: parameters, seeds, corpus and subject, versions, device, time, and its seal.
-Results of the tiers cpu, gpu and paper are committed; those of the smoke tier check the plumbing and are not, nor is a
-run whose parameters are not the tier's own: it is kept under a name of its own and enters no verdict.
+A run writes its *live* result below `_build/results/TIER`, which git ignores. *Recorded* results lie below
+`data/results/TIER`, are committed, and change only by `saebook record` (`claims.recording`). A result names everything it
+depends on: parameters, seeds, corpus and subject, versions, device, time, and the hashes of its provenance. A run whose
+parameters are not the tier's own is kept as NAME@HASH and enters no verdict.
 """
 
+import contextlib
 import datetime
+import functools
 import importlib.metadata as metadata
+import io
 import json
 import math
 import platform
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict, StrictStr, StringConstraints, ValidationError
 
-from saebook.book import budgets
 from saebook.claims import provenance
-from saebook.common import hardware, paths
+from saebook.common import files, hardware, paths
+from saebook.common.budget import Budget, SubjectBudget
 from saebook.common.errors import UserError
 from saebook.evaluation.intervals import Interval
 from saebook.subject.model import Subject
 from saebook.text.sources import corpus, differences
 
 _PACKAGES = ("torch", "transformer_lens", "transformers", "numpy", "tokenizers")
-_BEGUN = time.monotonic()
 Live = dict[str, Interval | Sequence[Interval]]
+Where = Literal["recorded", "live"]
+
+_Line = Annotated[StrictStr, StringConstraints(pattern=r"^[^\n\r]{0,300}$")]
 
 
-def folder(tier: str) -> Path:
-    return paths.data() / "results" / tier
+class _Kept(BaseModel):
+    """An interval in JSON, which knows neither infinity nor NaN."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    values: list[float | None] = []
+
+    def interval(self) -> Interval:
+        mean, low, high = (math.nan if self.mean is None else self.mean, self.low, self.high)
+        values = tuple(math.nan if value is None else value for value in self.values)
+        return Interval(mean, -math.inf if low is None else low, math.inf if high is None else high, self.n, values)
+
+
+class _Checked(BaseModel):
+    """The types of what is read back from a result, which a page will show."""
+
+    model_config = ConfigDict(extra="allow")
+
+    parameters: dict[str, Any]
+    findings: dict[str, Any]
+    date: Annotated[StrictStr, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$")]
+    live: dict[str, _Kept | list[_Kept]] = {}
+    timings: dict[str, list[float]] = {}
+    hashes: dict[str, _Line] = {}
+    device: _Line = ""
+    commit: _Line = ""
+    python: _Line = ""
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    trained_runs: int = 0
+    versions: dict[str, _Line] = {}
+    subject: dict[str, _Line] | None = None
+    corpus: dict[str, Any] | None = None
+
+
+def folder(tier: str, where: Where = "recorded") -> Path:
+    """Where the results of a tier lie: those that are committed, or this copy's own."""
+    return (paths.data() if where == "recorded" else paths.build()) / "results" / tier
+
+
+def file(name: str, tier: str, where: Where = "recorded") -> Path:
+    """The JSON file of a result; the CSV and the PNG lie beside it."""
+    return folder(tier, where) / f"{name}.json"
 
 
 def write(
-    notebook: str, budget: SimpleNamespace, subject: Subject | None, points: pd.DataFrame, live: Live,
-    findings: dict | None = None, figure=None,
-) -> dict:  # fmt: skip
-    """Write ``data/results/TIER/PAPER/NAME.json`` (and ``.csv``, ``.png``) and return the result.
+    name: str, budget: Budget, subject: Subject | None, points: pd.DataFrame, live: Live, findings: dict | None = None,
+    figure: Figure | None = None, *, own: bool, trained: int, seconds: float,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the live result of chapter `name` and return it.
 
-    `notebook` is dotted (``gated.fig05_pareto``), `points` the plotted rows, `live` the intervals that the ledger's
-    claims are judged by (a list of them for an ordering), `findings` whatever else: plain numbers, lists, strings or
-    dataclasses. `subject` is None where no language model is involved, `figure` a matplotlib figure.
+    `points` are the plotted rows, `live` the intervals that the claims are judged by (a list of them for an ordering),
+    `findings` whatever else: plain numbers, lists, strings or dataclasses. `subject` is None where no language model is
+    involved. `own` says whether the parameters are the tier's own, `trained` how many SAEs this run trained, in `seconds`.
     """
-    found = {
-        "notebook": notebook,
+    about = _about(budget, subject)
+    hashes = provenance.parts(name, budget, about["corpus"] and about["corpus"]["hash"])
+    result = {
+        "notebook": name,
         "tier": budget.tier,
-        "parameters": vars(budget),
+        "parameters": budget.plain(),
         "live": _plain(live),
         "findings": _plain(findings or {}),
-        **_about(budget, subject),
+        **about,
+        "hashes": hashes,
     }
-    found["seal"] = provenance.parts(notebook, budget, found["corpus"] and found["corpus"]["hash"])
-    own = vars(budget) == vars(budgets.resolve(notebook, budget.tier))
-    paper, name = notebook.split(".")
-    return keep(budget.tier, paper, name if own else f"{name}@{found['seal']['parameters'][:8]}", found, points, figure)
+    result |= _cost(result, name, trained, seconds)
+    target = file(name if own else f"{name}@{hashes['parameters'][:8]}", budget.tier, "live")
+    _put(target, result, points, figure)
+    return result
 
 
-def keep(tier: str, paper: str, name: str, found: dict, points: pd.DataFrame, figure=None) -> dict:
-    """Write what was `found` below `folder(tier)` with what it cost, and its `points` and `figure` beside it."""
-    file = folder(tier) / paper / name
-    found |= _cost(found, points.attrs.get("trained", 0), file.with_suffix(".json"))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _whole(file.with_suffix(".csv"), points.to_csv(index=False, float_format="%.6g"))
+def tuning(
+    tier: str, name: str, budget: Budget, subject: Subject, points: pd.DataFrame, findings: dict
+) -> dict[str, Any]:
+    """Record the grid that `name`'s budget was chosen from, beside its recorded result; tuning is asked for explicitly."""
+    paper, stem = name.split("/")
+    result = {"parameters": budget.plain(), "findings": _plain(findings), **_about(budget, subject)}
+    _put(folder(tier) / paper / f"tuning_{stem}.json", result, points, None)
+    return result
+
+
+def _put(target: Path, result: dict[str, Any], points: pd.DataFrame, figure: Figure | None) -> None:
+    content = {target.with_suffix(".csv"): points.to_csv(index=False, float_format="%.6g").encode()}
     if figure is not None:
         # No date or version inside, so that the same picture is the same file.
-        figure.savefig(file.with_suffix(".png"), dpi=110, metadata={"Software": None})
-    _whole(file.with_suffix(".json"), json.dumps(found, indent=1, allow_nan=False) + "\n")
-    return found
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=110, metadata={"Software": None})
+        content[target.with_suffix(".png")] = drawn.getvalue()
+    content[target] = as_json(result)
+    together(content)
 
 
-def tuning(tier: str, notebook: str, budget: SimpleNamespace, subject: Subject, points: pd.DataFrame, found: dict):
-    """Record the grid of learning rates that `notebook`'s budget was chosen from, beside its result."""
-    paper, name = notebook.split(".")
-    record = {"parameters": vars(budget), "findings": _plain(found), **_about(budget, subject)}
-    return keep(tier, paper, f"tuning_{name}", record, points)
+def as_json(result: dict[str, Any]) -> bytes:
+    return (json.dumps(result, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _about(budget: SimpleNamespace, subject: Subject | None) -> dict:
+def together(content: dict[Path, bytes]) -> None:
+    """Write several files, all of them or none: each is written beside its place, and then they are renamed, in order."""
+    with contextlib.ExitStack() as stack:
+        for target, data in reversed(content.items()):  # what is entered first is renamed last
+            stack.enter_context(files.write_whole(target)).write_bytes(data)
+
+
+def _about(budget: Budget, subject: Subject | None) -> dict[str, Any]:
     """What a record says of the run besides its numbers: subject, corpus, commit, device, versions, date."""
-    text = corpus(budget.source) if subject else None
-    differs = corpus_differences(subject.name, budget.source) if subject else []
+    source = budget.source if isinstance(budget, SubjectBudget) else "environment"
+    read = {"source": source, "hash": corpus(source).hash} if subject else None
     return {
         "subject": {"name": subject.name, "weights_hash": subject.weights_hash} if subject else None,
-        "corpus": {"source": budget.source, "hash": text.hash, "differs": differs} if text else None,
+        "corpus": {**read, "differs": corpus_differences(subject.name, source)} if subject and read else None,
         "commit": _commit(),
         "device": hardware.device(subject.device.type if subject else "cpu"),
         "python": platform.python_version(),
@@ -95,44 +162,64 @@ def _about(budget: SimpleNamespace, subject: Subject | None) -> dict:
     }
 
 
-def _cost(found: dict, trained: int, file: Path) -> dict:
+def _cost(result: dict[str, Any], name: str, trained: int, seconds: float) -> dict[str, Any]:
     """What the result cost. A page made from stored runs keeps the cost of the run that trained them."""
-    before = json.loads(file.read_text("utf-8")) if file.is_file() else None
-    same = before and all(before[k] == found[k] for k in ("parameters", "subject", "corpus"))
-    if not trained and same:
-        return {k: before[k] for k in ("seconds", "peak_memory_mb", "trained_runs")}
-    seconds, peak = round(time.monotonic() - _BEGUN, 1), round(hardware.peak_memory() / 2**20)
-    return {"seconds": seconds, "peak_memory_mb": peak, "trained_runs": trained}
+    if not trained:
+        for where in ("live", "recorded"):
+            before = _readable(name, result["tier"], where)
+            if before and all(before.get(key) == result[key] for key in ("parameters", "subject", "corpus")):
+                return {key: before[key] for key in ("seconds", "peak_memory_mb", "trained_runs")}
+    return {
+        "seconds": round(seconds, 1),
+        "peak_memory_mb": round(hardware.peak_memory() / 2**20),
+        "trained_runs": trained,
+    }
 
 
-def read(notebook: str, tier: str) -> dict | None:
-    """The recorded result of a notebook at a tier, or None when it was never run there.
-
-    Raises `UserError` for a file that is damaged.
-    """
-    file = folder(tier) / (notebook.replace(".", "/") + ".json")
-    if not file.is_file():
-        return None
+def _readable(name: str, tier: str, where: Where) -> dict[str, Any] | None:
     try:
-        found = json.loads(file.read_text("utf-8"))
-        _ = found["findings"], found["parameters"], found["date"]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f"result {file} is damaged: restore it from git, or delete it and run {notebook} again"
-        ) from None
-    return found
+        return read(name, tier, where)
+    except UserError:
+        return None
 
 
-def live(result: dict, key: str) -> Interval | list[Interval]:
-    """A recorded live quantity. Raises `KeyError` with the key when the result does not hold it."""
+def read(name: str, tier: str, where: Where = "recorded") -> dict[str, Any] | None:
+    """The result of chapter `name` at a tier, recorded or this copy's own; None when there is none.
+
+    Raises `UserError` for a file that is damaged or holds values of a wrong type.
+    """
+    place = file(name, tier, where)
+    if not place.is_file():
+        return None
+    return checked(place) | {"notebook": name, "tier": tier}
+
+
+def checked(place: Path) -> dict[str, Any]:
+    """The content of a result's JSON file, its types checked. Raises `UserError` in one line when it is damaged."""
+    try:
+        content = json.loads(place.read_text("utf-8"))
+        _Checked.model_validate(content)
+    except (OSError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
+        what = ""
+        if isinstance(error, ValidationError):
+            what = " (" + ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"]) + ")"
+        remedy = "restore it from git, or " if paths.data() in place.parents else ""
+        raise UserError(f"result {place} is damaged{what}: {remedy}delete it and run its notebook again") from None
+    return content
+
+
+def live(result: dict[str, Any], key: str) -> Interval | list[Interval]:
+    """A live quantity of a result. Raises `KeyError` with the key when the result does not hold it."""
     kept = result["live"][key]
-    return [_interval(one) for one in kept] if isinstance(kept, list) else _interval(kept)
+    return [_Kept(**one).interval() for one in kept] if isinstance(kept, list) else _Kept(**kept).interval()
 
 
-def stale(result: dict) -> list[str]:
-    """What has changed since a result was made, of all that its numbers depend on; empty when it still holds."""
-    budget = budgets.resolve(result["notebook"], result["tier"])
-    return provenance.changed(result.get("seal"), provenance.parts(result["notebook"], budget))
+def stale(result: dict[str, Any], budget: Budget) -> list[str]:
+    """What has changed since a result was made, of all that its numbers depend on; empty when it still holds.
+
+    `budget` is the tier's own.
+    """
+    return provenance.changed(result.get("hashes"), provenance.parts(result["notebook"], budget))
 
 
 def published(name: str) -> pd.DataFrame:
@@ -140,7 +227,7 @@ def published(name: str) -> pd.DataFrame:
     return pd.read_csv(paths.data() / "papers" / f"{name}.csv", comment="#")
 
 
-def provenance_line(result: dict) -> str:
+def provenance_line(result: dict[str, Any]) -> str:
     """One line: tier, device, time, memory, subject, corpus, versions, date."""
     about = [
         f"Tier {result['tier']} on {result['device']}: {result['seconds']:.0f} s, {result['peak_memory_mb']} MB, "
@@ -152,9 +239,8 @@ def provenance_line(result: dict) -> str:
         )
         about += [f"This environment's corpus differs: {line}." for line in result["corpus"]["differs"]]
     versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
-    about.append(
-        f"Library {result['seal']['library']}, commit {result['commit']}. Python {result['python']}, {versions}."
-    )
+    library = result.get("hashes", {}).get("library", "unknown")
+    about.append(f"Library {library}, commit {result['commit']}. Python {result['python']}, {versions}.")
     return " ".join(about)
 
 
@@ -167,9 +253,9 @@ def corpus_differences(subject: str, source: str) -> list[str]:
     return differences(expected, corpus(source).manifest)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """JSON without NaN: a number that does not exist is null, so that a browser can read the file."""
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -181,23 +267,11 @@ def _plain(value):
     return number if math.isfinite(number) else None
 
 
-def _interval(kept: dict) -> Interval:
-    """An interval as it was before JSON, which knows neither infinity nor what is no number."""
-    ends = (("mean", math.nan), ("low", -math.inf), ("high", math.inf))
-    found = (instead if kept[name] is None else kept[name] for name, instead in ends)
-    return Interval(*found, kept["n"], tuple(kept.get("values", ())))
-
-
-def _whole(file: Path, text: str) -> None:
-    aside = file.with_name(file.name + ".aside")
-    aside.write_text(text, "utf-8")
-    aside.replace(file)
-
-
+@functools.cache
 def _commit() -> str:
     """The commit that is checked out, marked where anything but recorded results differs from it."""
 
-    def git(*words: str) -> subprocess.CompletedProcess:
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", *words], cwd=paths.root(), capture_output=True, text=True, check=False)
 
     name = git("rev-parse", "--short", "HEAD").stdout.strip()

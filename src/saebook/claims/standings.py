@@ -1,63 +1,137 @@
-"""Where each claim stands: the ledger's rows joined with the recorded results of the largest tier that can judge them."""
+"""Where each claim stands: its verdict by the recorded results, and beside it the verdict of this copy's own run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from saebook.claims import ledger, results
+from saebook.claims import ledger, results, wording
 from saebook.claims.ledger import Claim, Verdict
-from saebook.evaluation.intervals import Interval
+from saebook.common.budget import Budget
+from saebook.common.errors import UserError
+from saebook.common.names import PAPERS, TIERS
+from saebook.evaluation.intervals import Interval, t_interval
+
+MEASUREMENTS = 3  # of a time, before it judges anything
+
+Value = Interval | Sequence[Interval]
+BudgetOf = Callable[[str, str], Budget]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim judged by one result. `stale` names what has changed since that was made."""
+
+    tier: str
+    verdict: str
+    value: Value
+    result: dict[str, Any]
+    stale: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One line of the ledger: a claim, its verdict (or why there is none), and the result that it rests on."""
+    """One line of the ledger: a claim, its verdict (or why there is none), and what that rests on.
+
+    `recorded` is the judgement by the recorded results, `own` the one by this copy's run at the tier that is built.
+    """
 
     claim: Claim
     verdict: str
-    live: Interval | Sequence[Interval] | None = None
-    result: dict | None = None
-    stale: tuple[str, ...] = ()
+    recorded: Judgement | None = None
+    own: Judgement | None = None
+
+    @property
+    def live(self) -> Value | None:
+        return self.recorded.value if self.recorded else None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        return self.recorded.result if self.recorded else None
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        return self.recorded.stale if self.recorded else ()
 
 
-def standings() -> list[Standing]:
-    """Every claim of the ledger, in its order."""
-    return [standing(claim) for claim in ledger.load()]
+def standings(budget_of: BudgetOf, tier: str | None = None) -> list[Standing]:
+    """Every claim of the ledger, in its order. `budget_of(name, tier)` gives a tier's own budget; `tier` is being built."""
+    aged: dict[tuple, tuple[str, ...]] = {}
+
+    def stale(result: dict[str, Any]) -> tuple[str, ...]:
+        key = (result["notebook"], result["tier"], str(result.get("hashes")))
+        if key not in aged:
+            aged[key] = _stale(result, budget_of)
+        return aged[key]
+
+    return [standing(claim, stale, tier) for claim in ledger.load()]
 
 
-def standing(claim: Claim) -> Standing:
+def standing(
+    claim: Claim, stale: Callable[[dict[str, Any]], tuple[str, ...]] = lambda result: (), tier: str | None = None
+) -> Standing:
     """Where one claim stands. A larger tier speaks before a smaller one; nothing is judged below the claim's own tier."""
     if claim.not_comparable:
         return Standing(claim, Verdict.NOT_COMPARABLE.value)
-    for tier in reversed(ledger.TIERS[ledger.TIERS.index(claim.tier) :]):
-        result = results.read(claim.notebook, tier)
-        if result and claim.key in result["live"]:
-            live = results.live(result, claim.key)
-            return Standing(claim, judged(claim, live, tier), live, result, tuple(results.stale(result)))
-    return Standing(claim, ledger.NOT_RUN)
+    own = None
+    if tier and (result := results.read(claim.notebook, tier, "live")):
+        own = judgement(claim, result, tier, stale(result), live=True)
+    for larger in reversed(TIERS[TIERS.index(claim.tier) :]):
+        result = results.read(claim.notebook, larger)
+        if result and (recorded := judgement(claim, result, larger, stale(result))):
+            return Standing(claim, recorded.verdict, recorded, own)
+    return Standing(claim, ledger.NOT_RUN, None, own)
 
 
-def judged(claim: Claim, live: Interval | Sequence[Interval], tier: str) -> str:
-    """The verdict of a claim at a tier, in words."""
-    if ledger.TIERS.index(tier) < ledger.TIERS.index(claim.tier):
+def _stale(result: dict[str, Any], budget_of: BudgetOf) -> tuple[str, ...]:
+    try:
+        return tuple(results.stale(result, budget_of(result["notebook"], result["tier"])))
+    except UserError:  # the chapter has no budget at this tier any more, or no readable notebook
+        return ("notebook",)
+
+
+def judgement(
+    claim: Claim, result: dict[str, Any], tier: str, stale: tuple[str, ...] = (), live: bool = False
+) -> Judgement | None:
+    """A claim judged by a result, recorded or `live`; None when the result does not hold its quantity."""
+    if claim.live not in result.get("live", {}):
+        return None
+    value = results.live(result, claim.live)
+    if not claim.timing or live:
+        return Judgement(tier, judged(claim, value, tier), value, result, stale)
+    repeated = t_interval(timings(result).get(claim.live, []))
+    return Judgement(tier, _repeated(claim, repeated, tier), repeated, result, stale)
+
+
+def timings(result: dict[str, Any]) -> dict[str, list[float]]:
+    """Every recorded measurement of the times in a result; one that was recorded before they were kept counts as one."""
+    kept = result.get("timings", {})
+    means = {key: one["mean"] for key, one in result.get("live", {}).items() if isinstance(one, dict)}
+    return {key: kept.get(key, [mean]) for key, mean in means.items() if mean is not None}
+
+
+def judged(claim: Claim, live: Value, tier: str) -> str:
+    """The verdict of a claim by one run at a tier, in words. A time is reported: one run judges none."""
+    if TIERS.index(tier) < TIERS.index(claim.tier):
         return ledger.NOT_JUDGED
-    return ledger.verdict(claim, live).value
+    return ledger.REPORTED if claim.timing else ledger.verdict(claim, live).value
 
 
-def shown(live: Interval | Sequence[Interval]) -> str:
+def _repeated(claim: Claim, measurements: Interval, tier: str) -> str:
+    if TIERS.index(tier) < TIERS.index(claim.tier):
+        return ledger.NOT_JUDGED
+    enough = measurements.n >= MEASUREMENTS
+    return (ledger.verdict(claim, measurements) if enough else Verdict.UNDERPOWERED).value
+
+
+def shown(live: Value) -> str:
     """An interval as text; those of an ordering in their order."""
-    if not isinstance(live, Interval):
-        return "; ".join(map(shown, live))
-    if live.mean != live.mean:
-        return "no value"
-    if live.n < 2:
-        return f"{live.mean:.3g} (one value)"
-    return f"{live.mean:.3g} ({live.low:.3g} to {live.high:.3g})"
+    return wording.interval(live)
 
 
 def counts(rows: Sequence[Standing]) -> dict[str, dict[str, int]]:
     """How many claims of each paper have each verdict, with every verdict named."""
-    words = [*(v.value for v in Verdict), ledger.NOT_RUN]
+    words = [*(verdict.value for verdict in Verdict), ledger.NOT_RUN]
     return {
-        paper: {word: sum(r.verdict == word for r in rows if r.claim.paper == paper) for word in words}
-        for paper in ledger.PAPERS
+        paper: {word: sum(row.verdict == word for row in rows if row.claim.paper == paper) for word in words}
+        for paper in PAPERS
     }

@@ -2,7 +2,7 @@
 
 The repository is the folder that holds ``notebooks/`` and ``_config.yml``. An editable install finds it from
 this file; anything else (a wheel, a copy of the package) names it in the environment variable ``SAEBOOK_HOME``.
-Caches and trained SAEs can be moved with ``SAEBOOK_CACHE`` and ``SAEBOOK_RUNS``.
+Caches, trained SAEs and what a build makes can be moved with ``SAEBOOK_CACHE``, ``SAEBOOK_RUNS`` and ``SAEBOOK_BUILD``.
 """
 
 import os
@@ -33,3 +33,8 @@ def cache() -> Path:
 def runs() -> Path:
     """The store of trained SAEs. Git-ignored."""
     return Path(os.environ.get("SAEBOOK_RUNS") or data() / "runs")
+
+
+def build() -> Path:
+    """What a build or a run makes: executed notebooks, live results, pages. Git-ignored."""
+    return Path(os.environ.get("SAEBOOK_BUILD") or root() / "_build")

@@ -1,0 +1,142 @@
+"""One execution of a notebook through papermill, and how it ended by what its cells show."""
+
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from saebook.common.errors import UserError
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+# A kernel logs each interrupt with which nbclient ends it, and warns that its sockets on this machine are not encrypted.
+_QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an execution ended: ok, failed, timeout or killed, one line why, and how many code cells never ran."""
+
+    status: str
+    error: str | None
+    unran: int
+
+
+def execute(source: Path, target: Path, values: dict[str, Any], timeout: int) -> Outcome:
+    """Execute `source` with parameter `values` into `target`, each cell in at most `timeout` seconds.
+
+    Raises `UserError` when there is no kernel or the notebook cannot be read, and `KeyboardInterrupt` when interrupted.
+    """
+    # Imported late: the command line answers wrong parameters without the second that papermill takes to load.
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbformat import ValidationError
+    from nbformat.reader import NotJSONError
+
+    status, error = "ok", None
+    with progress_on_this_terminal(), terminated_as_exit():
+        try:
+            papermill.execute_notebook(
+                _literal(source), _literal(target), values, kernel_name="python3", language="python",
+                cwd=str(source.parent), execution_timeout=timeout, progress_bar=False, stdout_file=None, stderr_file=None,
+                log_output=False, extra_arguments=_QUIET_KERNEL,
+            )  # fmt: skip
+        except NoSuchKernel:
+            raise UserError("no Jupyter kernel named python3: run `python -m ipykernel install --sys-prefix`") from None
+        except (NotJSONError, ValidationError, AttributeError, KeyError) as failure:
+            if isinstance(failure, AttributeError | KeyError) and target.is_file():
+                raise
+            raise UserError(f"{source} is not a valid notebook: restore it from git") from None
+        except CellTimeoutError:
+            status, error = "timeout", f"a cell took longer than {timeout} s"
+        except DeadKernelError:
+            status, error = "killed", "the kernel died (out of memory?)"
+        except (OSError, RuntimeError) as failure:
+            if getattr(failure, "errno", None) in _DISK:
+                raise
+            words = last_words(type(failure).__name__, str(failure))
+            raise UserError(f"the Jupyter kernel could not be started ({words})") from None
+        except papermill.PapermillExecutionError as failure:
+            if failure.ename == "KeyboardInterrupt":  # the kernel was told too: the reader's wish, not a failure
+                raise KeyboardInterrupt from None
+            status, error = "failed", last_words(failure.ename, failure.evalue)
+    return _judged(target, status, error)
+
+
+def _judged(executed: Path, status: str, error: str | None) -> Outcome:
+    cells = json.loads(executed.read_text("utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+    unran = sum(cell.get("execution_count") is None for cell in code)
+    if status == "ok":
+        wrong = [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
+        if wrong:
+            return Outcome("failed", last_words(wrong[0]["ename"], wrong[0]["evalue"]), unran)
+        if unran:
+            return Outcome("killed", f"{unran} cells never ran", unran)
+    return Outcome(status, error, unran)
+
+
+def annotate(executed: Path, metadata: dict[str, Any]) -> None:
+    """Add `metadata` to an executed notebook, hide its injected parameters, and drop papermill's own notices."""
+    import nbformat
+
+    book = nbformat.read(executed, 4)
+    for cell in book.cells:
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags and "hide-input" not in tags:
+            cell.metadata["tags"] = [*tags, "hide-input"]
+    book.cells = [cell for cell in book.cells if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])]
+    book.metadata.update(metadata)
+    nbformat.write(book, executed)
+
+
+def _literal(file: Path) -> str:
+    """A path that papermill does not take for a template."""
+    return str(file).replace("{", "{{").replace("}", "}}")
+
+
+def last_words(name: str, value: str) -> str:
+    """One line for an error of a notebook; a `UserError` speaks for itself."""
+    line = (value.strip() or name).splitlines()[0]
+    return line if name in ("UserError", line) else f"{name}: {line}"
+
+
+@contextmanager
+def progress_on_this_terminal() -> Iterator[None]:
+    """Name this process' terminal to the kernel, so that its bars show there and not on the page."""
+    before = os.environ.get("SAEBOOK_PROGRESS")
+    if before is None:
+        try:
+            os.environ["SAEBOOK_PROGRESS"] = os.ttyname(sys.stderr.fileno()) if sys.stderr.isatty() else "off"
+        except (OSError, ValueError):
+            os.environ["SAEBOOK_PROGRESS"] = "off"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("SAEBOOK_PROGRESS", None)
+
+
+@contextmanager
+def terminated_as_exit() -> Iterator[None]:
+    """Turn SIGTERM into `SystemExit`, so that what a run has half written is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,103 @@
+"""Recording: this copy's live results become the committed ones, whole or not at all, and it is said what changed."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saebook.claims import ledger, results, standings
+from saebook.common.budget import Budget
+from saebook.common.errors import UserError
+
+_WHEN = ("date", "commit", "seconds", "peak_memory_mb", "trained_runs", "timings")  # change from run to run
+
+
+@dataclass(frozen=True)
+class Change:
+    """What recording one result changes: `lines` say it, `content` is what to write (nothing when nothing changed)."""
+
+    name: str
+    lines: tuple[str, ...]
+    content: dict[Path, bytes]
+
+
+def record(tier: str, names: Sequence[str], budget_of: Callable[[str, str], Budget]) -> list[Change]:
+    """Copy the live results of chapters `names` at `tier` to the recorded ones; returns what that changed.
+
+    `budget_of(name, tier)` gives a tier's own budget. Everything is checked before anything is written: raises `UserError`
+    for the smoke tier, and for a result that is missing, damaged, or was made with other parameters than the tier's.
+    """
+    if tier == "smoke":
+        raise UserError("smoke results check the plumbing and are not recorded: give another --tier")
+    changes = [_change(name, tier, budget_of(name, tier)) for name in names]
+    for change in changes:
+        if change.content:
+            results.together(change.content)
+    return changes
+
+
+def _change(name: str, tier: str, budget: Budget) -> Change:
+    new = results.read(name, tier, "live")
+    if new is None:
+        raise UserError(f"{name} has no live result at tier {tier}: run `saebook run {name} --tier {tier}` first")
+    if new["parameters"] != budget.plain():
+        raise UserError(f"the live result of {name} has other parameters than tier {tier} has now: run it again")
+    missing = [claim.live for claim in ledger.judged_by(name) if claim.live not in new["live"]]
+    if missing:
+        raise UserError(f"the live result of {name} lacks {', '.join(missing)}: run it again")
+    source, target = results.file(name, tier, "live"), results.file(name, tier)
+    old = results.read(name, tier)
+    new["timings"] = _timings(name, old, new)
+    content = {target.with_suffix(end): source.with_suffix(end).read_bytes() for end in _besides(source)}
+    same = {place: place.is_file() and place.read_bytes() == data for place, data in content.items()}
+    if old and all(same.values()) and _lasting(old) == _lasting(new) and old.get("timings", {}) == new["timings"]:
+        return Change(name, ("unchanged",), {})
+    lines = ["recorded for the first time"] if old is None else _lines(name, tier, old, new, same)
+    if moved := results.stale(new, budget):
+        lines.append(f"already stale: {', '.join(moved)} changed since it was made")
+    return Change(name, tuple(lines), {**content, target: results.as_json(new)})
+
+
+def _besides(source: Path) -> list[str]:
+    """The files beside a live JSON that belong to it. Raises `UserError` when the points are missing."""
+    if not source.with_suffix(".csv").is_file():
+        raise UserError(f"the live result {source} has no CSV beside it: run its notebook again")
+    return [end for end in (".csv", ".png") if source.with_suffix(end).is_file()]
+
+
+def _lasting(result: dict[str, Any]) -> str:
+    """What makes two results the same: everything but when and how fast they were made."""
+    return json.dumps({key: value for key, value in result.items() if key not in _WHEN}, sort_keys=True)
+
+
+def _timings(name: str, old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, list[float]]:
+    """Every recorded measurement of a time, this run's last. Another machine or other parameters begin anew."""
+    same = old is not None and all(old.get(key) == new[key] for key in ("parameters", "device"))
+    before = standings.timings(old) if old and same else {}
+    kept = {}
+    for claim in ledger.judged_by(name):
+        if not claim.timing:
+            continue
+        mean = results.live(new, claim.live)
+        if isinstance(mean, list):
+            raise UserError(f"claim {claim.id} is of a time and has several contrasts: only one can be measured again")
+        earlier = before.get(claim.live, [])
+        kept[claim.live] = earlier if mean.mean in earlier else [*earlier, mean.mean]
+    return kept
+
+
+def _lines(name: str, tier: str, old: dict[str, Any], new: dict[str, Any], same: dict[Path, bool]) -> list[str]:
+    """What differs between a recorded result and the one that replaces it, one line each."""
+    (csv,) = (place for place in same if place.suffix == ".csv")
+    lines = ["CSV equal" if same[csv] else "CSV differs"]
+    for claim in ledger.judged_by(name):
+        before, after = (standings.judgement(claim, result, tier) for result in (old, new))
+        words = before.verdict if before else "not judged before"
+        if after and after.verdict != words:
+            lines.append(f"{claim.id}: {words} -> {after.verdict}")
+    keys = sorted(key for key in new["live"] if old.get("live", {}).get(key) != new["live"][key])
+    lines += [f"live quantities changed: {', '.join(keys)}"] if keys else []
+    lines += [f"{key}: {len(values)} measurements" for key, values in new["timings"].items()]
+    moved = [key for key, value in new["hashes"].items() if old.get("hashes", {}).get(key) != value]
+    return lines + ([f"hashes changed: {', '.join(moved)}"] if moved else [])
