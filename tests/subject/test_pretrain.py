@@ -1,4 +1,4 @@
-"""The subject's trainer: its shortcut is exact, its schedule is what the recipe says, a kill changes nothing."""
+"""Pretraining: the exact tied loss, the schedule, bit-equal resumption, and recipes that are refused."""
 
 import json
 
@@ -10,16 +10,16 @@ from saebook.subject import pretrain
 from saebook.subject.pretrain import Recipe, tied_cross_entropy
 
 
-def test_the_tied_head_equals_plain_cross_entropy():
+def test_tied_cross_entropy_equals_the_plain_one():
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(1100, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(50, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(0, 50, (1100,), generator=generator)
     plain = torch.nn.functional.cross_entropy(hidden @ weight.T, targets)
     expected = torch.autograd.grad(3 * plain, (hidden, weight))
-    found = tied_cross_entropy(hidden, weight, targets)
-    assert found.item() == pytest.approx(plain.item(), rel=1e-12)
-    for a, b in zip(torch.autograd.grad(3 * found, (hidden, weight)), expected, strict=True):
+    tied = tied_cross_entropy(hidden, weight, targets)
+    assert tied.item() == pytest.approx(plain.item(), rel=1e-12)
+    for a, b in zip(torch.autograd.grad(3 * tied, (hidden, weight)), expected, strict=True):
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-14)
 
 
@@ -39,7 +39,7 @@ def recipe(tmp_path, monkeypatch, text_folder):
     )  # fmt: skip
 
 
-def test_a_run_that_was_cut_off_ends_at_the_same_weights(recipe, tmp_path, monkeypatch):
+def test_a_resumed_run_is_bit_equal(recipe, tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
     record = pretrain.pretrain(recipe, tmp_path / "whole", checkpoint_every=4)
@@ -63,3 +63,63 @@ def test_a_run_that_was_cut_off_ends_at_the_same_weights(recipe, tmp_path, monke
     assert kept["recipe"]["d_model"] == 16 and not (tmp_path / "cut" / "checkpoint.pt").exists()
     with pytest.raises(UserError, match="already holds"):
         pretrain.pretrain(recipe, tmp_path / "cut")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ([("layers", "0")], "recipe field layers should be greater than 0, not '0'"),
+        ([("d_model", "7")], "d_model must be a multiple of heads"),
+        ([("context", "0")], "recipe field context should be greater than or equal to 2, not '0'"),
+        ([("vocabulary", "10")], "recipe field vocabulary should be greater than 256, not '10'"),
+        ([("tokens", "0")], "recipe field tokens should be greater than 0, not '0'"),
+        ([("tokens", "100")], "tokens must fill one step of 4096, and are 100"),
+        ([("tokens", "many")], "recipe field tokens should be a valid integer"),
+        ([("muon_lr", "nan")], "recipe field muon_lr"),
+        ([("muon_lr", "-1")], "recipe field muon_lr should be greater than 0"),
+        ([("colour", "red")], "a recipe has no field 'colour': it has source, vocabulary"),
+    ],
+)
+def test_a_bad_recipe_is_refused_in_one_line(fields, words):
+    with pytest.raises(UserError) as raised:
+        Recipe.read(fields)
+    assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_recipe_is_read_from_text():
+    recipe = Recipe.read([("d_model", "64"), ("muon_lr", "1e-2"), ("source", "folder:x")])
+    assert (recipe.d_model, recipe.muon_lr, recipe.source, recipe.layers) == (64, 0.01, "folder:x", 4)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/absolute", "", "a/b", ".hidden", "x" * 100, "two words"])
+def test_a_name_that_leaves_the_subjects_folder_is_refused(name):
+    with pytest.raises(UserError, match="cannot name a subject"):
+        pretrain.embedded_folder(name)
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:99"])
+def test_an_absent_device_leaves_no_folder(recipe, tmp_path, device):
+    with pytest.raises(UserError, match="not available on this machine"):
+        pretrain.pretrain(recipe, tmp_path / "new", device)
+    assert not (tmp_path / "new").exists()
+
+
+def test_too_little_text_leaves_no_folder(recipe, tmp_path):
+    big = recipe.model_copy(update={"rows_per_step": 4096, "tokens": 4096 * 16})
+    with pytest.raises(UserError, match="fewer than the 4096 of a step"):
+        pretrain.pretrain(big, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UserError, match="fewer than"):
+        pretrain.pretrain(big, tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
+
+
+def test_an_interrupt_before_the_first_checkpoint_leaves_no_folder(recipe, tmp_path, monkeypatch):
+    def stops(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain, "next_token_loss", stops)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.pretrain(recipe, tmp_path / "new")
+    assert not (tmp_path / "new").exists()

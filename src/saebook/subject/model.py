@@ -1,28 +1,26 @@
 """A language model at one hook site: its activations, and its loss with those activations replaced.
 
-The only room that touches TransformerLens, through `TransformerBridge` (3.9 to 4.x). A subject is named by a folder
-below ``data/subjects``, by a path to a Hugging Face model folder, or by a hub name (``gpt2``): one call for all.
+A subject is a TransformerLens `TransformerBridge` (3.9 to 4.x). It is named by a folder below ``data/subjects``, by a path to
+a Hugging Face model folder, or by a hub name (``gpt2``): one call for all.
 
-Nothing is computed that nobody reads: activations stop after the site's block and make no logits; a spliced pass
-starts at the site's block, stops before the unembedding, and turns hidden states into losses in pieces, so that the
-logits [B, T, V] never exist whole. Letters: B rows, T positions, D width of the site,
-V vocabulary.
+Only what is needed is computed. Reading activations stops at the site and makes no logits. An intervention starts at the
+site's block, stops before the unembedding, and turns hidden states into losses in pieces, so that the logits [B, T, V] never
+exist whole. Letters: B rows, T positions, D width of the site, V vocabulary.
 """
 
 import contextlib
-import hashlib
-import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from saebook.common import paths
+from saebook.common import hardware
 from saebook.common.errors import UserError
+from saebook.subject import loading
+from saebook.text.tokens import tokens as packed
 
 Replace = Callable[[Tensor], Tensor]
 
@@ -39,7 +37,7 @@ _CHUNK = 1024  # positions whose logits exist at one time
 
 @dataclass(frozen=True)
 class Site:
-    """Where a subject is read: `kind` is a key of `SITES`, `hook_name` TransformerLens' name, `d_in` the width."""
+    """A hook site: `kind` is a key of `SITES`, `hook_name` TransformerLens' name, `d_in` the width."""
 
     kind: str
     layer: int
@@ -48,7 +46,7 @@ class Site:
 
 
 class _Reached(Exception):
-    """Raised from a hook to leave the forward pass: everything after it would be thrown away."""
+    """Raised from a hook to stop the forward pass: nothing after it is needed."""
 
 
 class Subject:
@@ -70,17 +68,22 @@ class Subject:
 
         Raises `UserError` when there is no such model, its files are damaged, or the hub is out of reach.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        folder = next(
-            (f for f in (paths.data() / "subjects" / name, Path(name)) if (f / "config.json").is_file()), None
-        )
-        # transformers 5 loads a checkpoint in its stored dtype unless told; its loading bars would fill a page.
-        with _quiet():
-            bridge = _boot(name, folder, device, dtype)
-        return cls(name, bridge, _hash(bridge))
+        device = hardware.checked(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        bridge = loading.boot(name, device, dtype)
+        return cls(name, bridge, loading.weights_hash(bridge))
+
+    def rows(self, source: str, split: str, context: int | None = None) -> np.ndarray:
+        """Rows [N, T] of a text source's tokens, T being `context`, by default the longest that the model takes.
+
+        `split` is "train" or "validation". Raises `UserError` for a context that the model cannot take, or too little text.
+        """
+        context = self.context if context is None else context
+        if not 2 <= context <= self.context:
+            raise UserError(f"context {context} does not fit: {self.name} takes rows of 2 to {self.context} tokens")
+        return packed(source, self.tokenizer, split, context)
 
     def site(self, kind: str, layer: int) -> Site:
-        """The site of that kind and layer. Raises `UserError` listing what there is."""
+        """The site of that name and layer. Raises `UserError` listing the sites or layers that exist."""
         if kind not in SITES:
             raise UserError(f"site '{kind}' is not known: use one of {', '.join(SITES)}")
         if not 0 <= layer < self.n_layers:
@@ -119,14 +122,14 @@ class Subject:
 
     @torch.inference_mode()
     def logits(self, tokens: Tensor, site: Site | None = None, replace: Replace | None = None) -> Tensor:
-        """Logits [B, T, V], with `replace(activations)` at `site`. For looking at a few rows: memory is B*T*V."""
+        """Logits [B, T, V], with `replace(activations)` at `site`. For a few rows only: memory is B*T*V."""
         hooks = [] if site is None else [(site.hook_name, _writer(lambda value: replace(value)))]
         with self.bridge.hooks(fwd_hooks=hooks):
             return self.bridge(tokens.to(self.device), return_type="logits")
 
     @cached_property
     def _blocks_return_tuples(self) -> bool:
-        """What a block of this model gives back, seen on one token: older ones a tuple that begins with the residual."""
+        """Whether a block of this model returns a tuple that begins with the residual stream, as older ones do."""
         seen: list[bool] = []
         block = self.bridge.blocks[0]
         handle = block.register_forward_hook(lambda module, args, out: seen.append(isinstance(out, tuple)))
@@ -139,9 +142,9 @@ class Subject:
 
     @contextlib.contextmanager
     def _without_blocks(self, below: int) -> Iterator[None]:
-        """Let the residual stream pass the blocks under `below` untouched, so that they cost nothing.
+        """Pass the residual stream through the blocks under `below` unchanged, so that they cost nothing.
 
-        The bridge's own `start_at_layer` runs them on whatever it is given and throws their output away.
+        The bridge's own `start_at_layer` runs them and throws their output away.
         """
         tuples = self._blocks_return_tuples
 
@@ -162,10 +165,10 @@ class Subject:
     ) -> tuple[Tensor, list[Tensor]]:
         """Hidden states [B, T, d_model] before the unembedding, and activations [B, T, D] at `later` sites.
 
-        Without the blocks under `below`: a hook has to give the residual stream that enters there.
+        The blocks under `below` are skipped: a hook has to supply the residual stream that enters there.
         """
         seen: list[Tensor] = []
-        passed: dict[str, Tensor] = {}  # by the name that was asked for: a hook's own may be another
+        passed: dict[str, Tensor] = {}  # by the name that was asked for; the hook's own may differ
 
         def keep(value: Tensor, hook) -> None:
             seen.append(value)
@@ -180,7 +183,7 @@ class Subject:
         return seen[0], [passed[site.hook_name] for site in later]
 
     def unembedding(self) -> tuple[Tensor, Tensor]:
-        """`(W_U, b_U)`, [d_model, V] and [V], for objectives that make no logits. Raises `UserError` where logits are no product."""
+        """`(W_U, b_U)`, [d_model, V] and [V], for objectives that make no logits. Raises `UserError` if logits are capped."""
         cfg = self.bridge.cfg
         if getattr(cfg, "output_logits_soft_cap", None) and cfg.output_logits_soft_cap > 0:
             raise UserError(f"{self.name} caps its logits: end-to-end objectives need an unembedding that is linear")
@@ -189,18 +192,18 @@ class Subject:
         return W_U, W_U.new_zeros(W_U.shape[1]) if b_U is None else b_U
 
     def _losses(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        """Cross-entropies [B, T-1] of hidden states [B, T, d_model], the logits made and dropped piece by piece."""
+        """Cross-entropies [B, T-1] of hidden states [B, T, d_model]; logits are made and dropped piece by piece."""
         flat, targets = hidden[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
-        found = torch.empty(len(flat), dtype=torch.float32, device=flat.device)
+        losses = torch.empty(len(flat), dtype=torch.float32, device=flat.device)
         for first in range(0, len(flat), _CHUNK):
             part = slice(first, first + _CHUNK)
             logits = self.bridge.unembed(flat[part][None])[0].float()
-            found[part] = torch.nn.functional.cross_entropy(logits, targets[part], reduction="none")
-        return found.view(len(tokens), -1)
+            losses[part] = torch.nn.functional.cross_entropy(logits, targets[part], reduction="none")
+        return losses.view(len(tokens), -1)
 
 
 class Intervention:
-    """One batch of tokens held at a site: `activations` [B, T, D], and what becomes of the model with others in their place."""
+    """One batch of tokens at a site: its `activations` [B, T, D], and the rest of the model with others in their place."""
 
     def __init__(self, subject: Subject, tokens: Tensor, site: Site):
         self._subject, self._tokens, self._site = subject, tokens, site
@@ -238,58 +241,9 @@ class Intervention:
 
 
 def _writer(replace: Replace):
-    """A hook that puts `replace(flat value)` in the value's place, head axis and all."""
+    """A hook that writes `replace(value)`, with the head axis flattened for `replace` and restored afterwards."""
 
     def write(value: Tensor, hook) -> Tensor:
         return replace(value.reshape(*value.shape[:2], -1)).reshape(value.shape).to(value.dtype)
 
     return write
-
-
-def _boot(name: str, folder: Path | None, device: str, dtype: torch.dtype):
-    from transformer_lens.model_bridge import TransformerBridge
-
-    where = str(folder) if folder else name
-    try:
-        # A tokenizer made in memory fails inside the bridge (it reads name_or_path): let it open the folder itself.
-        return TransformerBridge.boot_transformers(where, device=device, dtype=dtype)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        if folder:
-            raise UserError(f"subject folder {folder} cannot be opened ({first}): restore its files") from None
-        embedded = ", ".join(sorted(p.parent.name for p in (paths.data() / "subjects").glob("*/config.json")))
-        raise UserError(
-            f"subject '{name}' is no embedded subject ({embedded or 'none'}), no folder, and the hub does not give it "
-            f"({first}): check the name, or the network"
-        ) from None
-    except Exception as error:
-        # safetensors and huggingface_hub raise classes of their own for a damaged or unreachable file.
-        raise UserError(f"subject '{name}' cannot be loaded ({type(error).__name__}: {str(error)[:200]})") from None
-
-
-def _hash(bridge) -> str:
-    """A hash of the weights themselves, the same for a folder, a hub name and a shard layout."""
-    digest = hashlib.sha256()
-    for key, value in sorted(bridge.original_model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keep the loaders' bars and notices off the page; errors still come through."""
-    from transformers.utils import logging as hf_logging
-
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    for noisy in ("transformer_lens", "huggingface_hub"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()

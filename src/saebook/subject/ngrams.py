@@ -1,4 +1,4 @@
-"""What counting alone achieves: unigram, bigram and 5-gram losses on the same tokens as a subject's.
+"""Baselines for a subject: unigram, bigram and 5-gram losses on the same tokens.
 
 Interpolated Kneser-Ney with one discount per order, D = n1 / (n1 + 2 n2) (Ney, Essen and Kneser 1994): the highest order
 counts occurrences, lower orders count the distinct tokens seen before, and the lowest is interpolated with the uniform
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def baselines(train: np.ndarray, validation: np.ndarray, vocabulary: int) -> dict[str, float]:
-    """Mean loss in nats of tokens 1 to T-1 of each row of `validation` [N, T] given what stands before them in the row.
+    """Mean loss in nats of tokens 1 to T-1 of each row of `validation` [N, T] given the tokens before them in the row.
 
     Keys: unigram (occurrences plus one), bigram, fivegram. `train` [N, T]; ids below `vocabulary`.
     """
@@ -23,12 +23,12 @@ def baselines(train: np.ndarray, validation: np.ndarray, vocabulary: int) -> dic
 
 
 def kneser_ney(train: np.ndarray, validation: np.ndarray, vocabulary: int, order: int) -> float:
-    """Mean loss in nats under interpolated Kneser-Ney of `order`; near a row's start the context is what there is."""
+    """Mean loss in nats under interpolated Kneser-Ney of `order`; near a row's start the context is shorter."""
     return float(-np.log(_probabilities(train, validation, vocabulary, order)).mean())
 
 
 def _probabilities(train: np.ndarray, validation: np.ndarray, vocabulary: int, order: int) -> np.ndarray:
-    """Probabilities [N, T-1] of tokens 1 to T-1 of each held-out row."""
+    """Probabilities [N, T-1] of tokens 1 to T-1 of each validation row."""
     train, validation = train.astype(np.int64), validation.astype(np.int64)
     rows, width = validation.shape
     highest = min(order, width)
@@ -81,7 +81,7 @@ def _rank(keys: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _continuations(keys: dict, grams: dict, n: int, vocabulary: int, highest: int) -> np.ndarray:
-    """For every seen n-gram, how many distinct tokens were seen before it (one where it only ever began a row)."""
+    """For every seen n-gram, how many distinct tokens were seen before it (one if it only ever began a row)."""
     if n + 1 > highest:
         return np.ones(len(grams[n]))
     # The (n+1)-gram at position i ends with the n-gram at position i + 1.

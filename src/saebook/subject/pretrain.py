@@ -1,46 +1,82 @@
-"""Train an embedded subject model: a small GPT-2 on the embedded corpus, shipped as a Hugging Face folder.
+"""Train an embedded subject model: a small GPT-2 on the embedded corpus, saved as a Hugging Face folder.
 
-The only room that trains a language model. Muon (Jordan 2024) on the hidden matrices, AdamW on embeddings, norms and
-biases, a warm-up, a constant rate, and a linear decay over the last part: the constant part does not depend on the
-number of tokens, so a longer run begins as a shorter one did. Letters: B rows, T positions, D d_model, V vocabulary.
+Muon (Jordan 2024) trains the hidden matrices, AdamW the embeddings, norms and biases. The rate warms up, stays constant, and
+decays linearly over the last part. The constant part does not depend on the number of tokens, so a longer run begins exactly
+as a shorter one. Letters: B rows, T positions, D d_model, V vocabulary.
 """
 
+import contextlib
 import json
+import re
+import shutil
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Annotated, Self
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor
 
-from saebook.common import hardware
+from saebook.common import hardware, paths
 from saebook.common.errors import UserError
+from saebook.common.files import write_text, write_whole
 from saebook.common.progress import bar
-from saebook.text.sources import corpus
+from saebook.text.sources import Corpus, corpus
 from saebook.text.tokens import tokenizer_hash, tokens, train_tokenizer
 
 _CHUNK = 512  # positions whose logits exist at one time: 8 MB at V 4096, so that they stay in the processor's cache
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a subject is made. `tokens` counts repeats; rates are per step."""
+Width = Annotated[int, Gt(0), Le(2**16)]
+Count = Annotated[int, Gt(0), Lt(10**13)]
+Rate = Annotated[float, Gt(0), Lt(1)]
+
+
+class Recipe(BaseModel):
+    """How a subject is made. `tokens` counts repeats; rates are per step. Every bound is stated here, and only here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str = "environment"
-    vocabulary: int = 4096
-    context: int = 128
-    d_model: int = 128
-    layers: int = 4
-    heads: int = 4
-    tokens: int = 30_000_000
-    rows_per_step: int = 32
-    muon_lr: float = 0.02
-    adam_lr: float = 3e-3
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    decay_share: float = 0.4
-    seed: int = 0
+    vocabulary: Annotated[int, Gt(256), Le(2**20)] = 4096  # the 256 bytes and the end of text at least
+    context: Annotated[int, Ge(2), Le(2**15)] = 128
+    d_model: Width = 128
+    layers: Annotated[int, Gt(0), Le(1000)] = 4
+    heads: Width = 4
+    tokens: Count = 30_000_000
+    rows_per_step: Width = 32
+    muon_lr: Rate = 0.02
+    adam_lr: Rate = 3e-3
+    weight_decay: Annotated[float, Ge(0), Lt(1)] = 0.01
+    warmup_steps: Count = 100
+    decay_share: Annotated[float, Ge(0), Le(1)] = 0.4
+    seed: Annotated[int, Ge(0), Lt(2**31)] = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.d_model % self.heads:
+            raise ValueError(f"d_model must be a multiple of heads, and {self.d_model} is not one of {self.heads}")
+        if not self.steps():
+            raise ValueError(f"tokens must fill one step of {self.rows_per_step * self.context}, and are {self.tokens}")
+        return self
+
+    @classmethod
+    def read(cls, fields: Iterable[tuple[str, str]]) -> "Recipe":
+        """A recipe from `(field, text)` pairs. Raises `UserError` with one line that names the field and its bound."""
+        given = dict(fields)
+        if unknown := sorted(set(given) - set(cls.model_fields)):
+            raise UserError(f"a recipe has no field '{unknown[0]}': it has {', '.join(cls.model_fields)}")
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            words = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            if not first["loc"]:
+                raise UserError(f"recipe: {words}") from None
+            raise UserError(f"recipe field {first['loc'][0]} {words}, not '{first['input']}'") from None
 
     def steps(self) -> int:
         return self.tokens // (self.rows_per_step * self.context)
@@ -52,7 +88,7 @@ class Recipe:
 
 
 class _TiedCrossEntropy(torch.autograd.Function):
-    """Mean cross-entropy of `hidden @ weight.T` without ever holding all logits; both gradients are made on the way."""
+    """Mean cross-entropy of `hidden @ weight.T` that never holds all logits; the forward pass computes both gradients."""
 
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -87,23 +123,56 @@ def next_token_loss(model, rows: Tensor) -> Tensor:
     return tied_cross_entropy(hidden.flatten(0, 1), model.transformer.wte.weight, rows[:, 1:].flatten())
 
 
+def embedded_folder(name: str) -> Path:
+    """The folder of the embedded subject `name`. Raises `UserError` for a name that is not a plain one."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UserError(f"'{name[:80]}' cannot name a subject: use letters, digits, dots, hyphens and underscores")
+    return paths.data() / "subjects" / name
+
+
 def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every: int = 250) -> dict:
-    """Train by `recipe`, write model, tokenizer, manifest and RECIPE.json to `folder`, and return the recipe's record.
+    """Train by `recipe`, write model, tokenizer, manifest and RECIPE.json to `folder`, and return what RECIPE.json holds.
 
-    A run that was cut off continues from `folder/checkpoint.pt`; the file goes when the model is whole.
+    An interrupted run continues from `folder/checkpoint.pt`, which is removed when the model is complete. Raises
+    `UserError` for a device that is not there, too little text, or a folder that holds a finished subject.
     """
-    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
-
-    folder.mkdir(parents=True, exist_ok=True)
+    hardware.checked(device)
     if (folder / "RECIPE.json").is_file():
         raise UserError(
             f"{folder} already holds a finished subject: name another, or delete the folder to train it again"
         )
     text = corpus(recipe.source)
+    with _removed_if_unstarted(folder):
+        return _trained(recipe, text, folder, device, checkpoint_every)
+
+
+@contextlib.contextmanager
+def _removed_if_unstarted(folder: Path) -> Iterator[None]:
+    """Remove `folder` again if an error comes before its first checkpoint, and it was not there before."""
+    new = not folder.exists()
+    try:
+        with write_whole(folder / ".writable") as aside:  # says so now if it is not
+            aside.touch()
+        (folder / ".writable").unlink()
+        yield
+    except BaseException:
+        if new and not (folder / "checkpoint.pt").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _trained(recipe: Recipe, text: Corpus, folder: Path, device: str, checkpoint_every: int) -> dict:
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
     if not (folder / "tokenizer.json").is_file():
         train_tokenizer(text.train, recipe.vocabulary, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     train = tokens(recipe.source, tokenizer, "train", recipe.context)
+    if len(train) < recipe.rows_per_step:
+        raise UserError(
+            f"text source '{recipe.source}' has {len(train)} rows of {recipe.context} tokens, fewer than the "
+            f"{recipe.rows_per_step} of a step: give it more text, or set rows_per_step"
+        )
     validation = torch.from_numpy(tokens(recipe.source, tokenizer, "validation", recipe.context).astype(np.int64))
 
     torch.manual_seed(recipe.seed)
@@ -149,28 +218,25 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
         done = step + 1
         progress.update()
         if done % checkpoint_every == 0 or done == recipe.steps():
-            held = evaluate(model, validation[:128])
-            curve.append([done * recipe.rows_per_step * recipe.context, float(running) / (done - curve_from), held])
+            loss_now = evaluate(model, validation[:128])
+            curve.append([done * recipe.rows_per_step * recipe.context, float(running) / (done - curve_from), loss_now])
             running.zero_()
             curve_from = done
-            progress.set_postfix_str(f"loss {curve[-1][1]:.3f}, held-out {held:.3f}")
-            aside = checkpoint.with_suffix(".aside")
-            torch.save(
-                {
-                    "model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers],
-                    "step": done, "curve": curve, "seconds": time.monotonic() - begun,
-                },
-                aside,
-            )  # fmt: skip
-            aside.replace(checkpoint)
+            progress.set_postfix_str(f"loss {curve[-1][1]:.3f}, validation {loss_now:.3f}")
+            state = {
+                "model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers],
+                "step": done, "curve": curve, "seconds": time.monotonic() - begun,
+            }  # fmt: skip
+            with write_whole(checkpoint) as aside:
+                torch.save(state, aside)
 
     progress.close()
     seconds = time.monotonic() - begun
     model.config.activation_function = "gelu_new"  # the same function under the name that every reader of GPT-2 knows
     model.save_pretrained(folder, max_shard_size="15MB")
-    (folder / "manifest.tsv").write_text("".join(f"{p}\t{h}\n" for p, h in text.manifest.items()))
+    write_text(folder / "manifest.tsv", "".join(f"{p}\t{h}\n" for p, h in text.manifest.items()))
     record = {
-        "recipe": asdict(recipe),
+        "recipe": recipe.model_dump(),
         "corpus_hash": text.hash,
         "tokenizer_hash": tokenizer_hash(tokenizer),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -184,7 +250,7 @@ def pretrain(recipe: Recipe, folder: Path, device: str = "cpu", checkpoint_every
         "curve_columns": ["tokens", "train_loss", "held_out_loss_of_128_rows"],
         "curve": curve,
     }
-    (folder / "RECIPE.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_text(folder / "RECIPE.json", json.dumps(record, indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
     return record
 
@@ -198,7 +264,7 @@ def evaluate(model, rows: Tensor) -> float:
 
 
 def _rows(train: np.ndarray, recipe: Recipe, step: int) -> np.ndarray:
-    """The rows of one step: every pass over the corpus has its own order, fixed by the seed alone."""
+    """The rows of one step [rows_per_step, T]: every pass over the corpus has an order of its own, fixed by the seed."""
     per_pass = len(train) // recipe.rows_per_step
     order = np.random.default_rng([recipe.seed, step // per_pass]).permutation(len(train))
     first = step % per_pass * recipe.rows_per_step

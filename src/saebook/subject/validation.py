@@ -1,36 +1,35 @@
-"""Is a subject real? Its held-out loss beside counting models, beside Hugging Face's own loss, and samples."""
+"""Evidence that a subject is a language model: its validation loss beside n-gram models' and Hugging Face's, and samples."""
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from saebook.common import paths
 from saebook.common.errors import UserError
+from saebook.common.files import write_text
 from saebook.common.progress import bar
 from saebook.subject import ngrams
 from saebook.subject.model import Subject
-from saebook.text.tokens import tokens
+from saebook.subject.pretrain import embedded_folder
 
 _PROMPTS = ("The function returns", "If the input is a matrix,", "This parameter controls")
 
 
 def evidence(name: str) -> dict:
-    """Measure the embedded subject `name` on every held-out row and write ``data/subjects/NAME/EVIDENCE.json``.
+    """Measure the embedded subject `name` on every validation row and write ``data/subjects/NAME/EVIDENCE.json``.
 
-    Raises `UserError` when our loss and the Hugging Face implementation's differ beyond float precision.
+    Raises `UserError` when the subject has no readable recipe, or when our loss and the Hugging Face implementation's
+    differ beyond float precision.
     """
     from transformers import GPT2LMHeadModel
 
-    folder = paths.data() / "subjects" / name
-    if not (folder / "RECIPE.json").is_file():
-        raise UserError(f"{name} is no embedded subject with a recipe: train it with `saebook subject train {name}`")
-    recipe = json.loads((folder / "RECIPE.json").read_text("utf-8"))
+    folder = embedded_folder(name)
+    recipe = _recipe(name, folder / "RECIPE.json")
     source, context = recipe["recipe"]["source"], recipe["recipe"]["context"]
     subject = Subject.load(name, device="cpu")
-    train = tokens(source, subject.tokenizer, "train", context)
-    validation = tokens(source, subject.tokenizer, "validation", context)
+    train, validation = (subject.rows(source, split, context) for split in ("train", "validation"))
     model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
     ours, theirs = 0.0, 0.0
     with bar(len(validation), "measuring the subject", "row") as progress, torch.inference_mode():
@@ -41,7 +40,7 @@ def evidence(name: str) -> dict:
     ours, theirs = ours / len(validation), theirs / len(validation)
     if abs(ours - theirs) > 1e-4:
         raise UserError(f"our loss {ours:.6f} is not Hugging Face's {theirs:.6f}: the bridge changes the model")
-    found = {
+    measured = {
         "held_out_loss": ours,
         "hf_loss": theirs,
         "bits_per_byte": ours / math.log(2) * recipe["held_out_tokens"] / recipe["held_out_bytes"],
@@ -51,15 +50,26 @@ def evidence(name: str) -> dict:
         "weights_hash": subject.weights_hash,
         "samples": _samples(model, subject.tokenizer),
     }
-    aside = folder / "EVIDENCE.json.aside"
-    aside.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    aside.replace(folder / "EVIDENCE.json")
-    return found
+    write_text(folder / "EVIDENCE.json", json.dumps(measured, indent=1) + "\n")
+    return measured
+
+
+def _recipe(name: str, file: Path) -> dict:
+    if not file.is_file():
+        raise UserError(
+            f"{name} is not an embedded subject with a recipe: train it with `saebook subject train {name}`"
+        )
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        record["recipe"]["source"], record["recipe"]["context"], record["held_out_tokens"], record["held_out_bytes"]
+        return record
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file} is damaged: restore it with `git checkout -- {file}`") from None
 
 
 def _samples(model, tokenizer) -> list[dict]:
     torch.manual_seed(0)
-    found = []
+    samples = []
     for prompt in _PROMPTS:
         ids = tokenizer(prompt, return_tensors="pt").input_ids
         out = model.generate(
@@ -67,5 +77,5 @@ def _samples(model, tokenizer) -> list[dict]:
             pad_token_id=tokenizer.eos_token_id,
         )  # fmt: skip
         text = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=False).split("<|endoftext|>")[0]
-        found.append({"prompt": prompt, "text": text})
-    return found
+        samples.append({"prompt": prompt, "text": text})
+    return samples
