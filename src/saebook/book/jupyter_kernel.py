@@ -77,6 +77,8 @@ def _become_kernel(reading: int) -> None:
     order = json.loads(message)
     os.environ.clear()
     os.environ.update(order["environment"], JPY_PARENT_PID=str(os.getppid()))
+    if sys.path[0] == os.getcwd():  # as ipykernel_launcher does
+        del sys.path[0]
     os.chdir(order["folder"])
     reseed()
     _as_imported_in_a_notebook()
@@ -91,14 +93,13 @@ def _become_kernel(reading: int) -> None:
 def _as_imported_in_a_notebook() -> None:
     """Set what pandas decides when it is imported: a terminal's tables get as many columns as fit, a notebook's 20."""
     if "pandas" in sys.modules:
-        import pandas
-
-        pandas.set_option("display.max_columns", 20)
+        sys.modules["pandas"].set_option("display.max_columns", 20)
 
 
 def reseed() -> None:
-    """Seed NumPy's and Python's global generators afresh, as in a new process. PyTorch's starts from a constant."""
-    import numpy
-
-    numpy.random.seed()
+    """Seed the global generators of Python, NumPy and PyTorch afresh, as in a new process."""
     random.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()

@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from saebook.common.processes import Forked, die_with_parent
@@ -40,11 +40,11 @@ _PATIENCE = 5.0  # seconds that an interrupted notebook has to end by itself
 class Server:
     """The server, from a build's point of view. Close it to end it and what it runs."""
 
-    def __init__(self, threads: int):
-        """Start a server whose forks compute with `threads` threads."""
+    def __init__(self, threads: int, packages: Sequence[str] = PACKAGES):
+        """Start a server that imports `packages`, and whose forks compute with `threads` threads."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {"MPLBACKEND": _INLINE, **os.environ, "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "saebook.book.warm", str(theirs.fileno())]
+        command = [sys.executable, "-m", "saebook.book.warm", str(theirs.fileno()), *packages]
         with theirs:
             self._server = subprocess.Popen(
                 command, env=environment, pass_fds=[theirs.fileno()],
@@ -121,16 +121,16 @@ class RemoteProcess:
 class Starter:
     """Starts `saebook` commands as processes: forks of a warm server where that is possible, new ones elsewhere."""
 
-    def __init__(self, threads: int, warm: bool):
-        """`warm` says whether to start a server when the first process is wanted."""
-        self._threads, self._warm = threads, warm
+    def __init__(self, threads: int, warm: bool, packages: Sequence[str] = PACKAGES):
+        """`warm` says whether to start a server, which imports `packages`, when the first process is wanted."""
+        self._threads, self._warm, self._packages = threads, warm, packages
         self._server: Server | None = None
 
     def start(self, arguments: list[str], environment: dict[str, str], output: IO) -> RemoteProcess | subprocess.Popen:
         """Run `saebook ARGUMENTS` with this environment; both of its streams go to `output`."""
         environment = environment | {"OMP_NUM_THREADS": str(self._threads)}
         if self._warm:
-            self._server = self._server or Server(self._threads)
+            self._server = self._server or Server(self._threads, self._packages)
             try:
                 return self._server.start(arguments, environment, output)
             except OSError:
@@ -162,11 +162,11 @@ def _forks_are_safe() -> bool:
     return sys.platform == "linux" and not torch.cuda.is_available()
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, packages: Sequence[str]) -> None:
     """Serve the build at the other end of the socket. In a forked process, run its command instead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the build, which then closes the socket
     connection = socket.socket(fileno=descriptor)
-    for package in PACKAGES:
+    for package in packages:
         importlib.import_module(package)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page that the imports fill
@@ -248,4 +248,4 @@ def _run(order: dict) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:])
