@@ -23,6 +23,8 @@ from saebook.sae.registry import build
 from saebook.subject.model import Site, Subject
 from saebook.text.tokens import tokens
 from saebook.training import plan as plans
+from saebook.training.buffers import ActivationBuffer
+from saebook.training.store import Store
 from saebook.training.sweep import Data, across, sweep
 
 
@@ -56,7 +58,7 @@ class Chapter:
     @property
     def context(self) -> int:
         """Tokens in a row of text."""
-        return self._text.context or self.subject.context
+        return self.data.row_length(self.subject.context)
 
     def validation_rows(self, count: int | None = None) -> torch.Tensor:
         """The first `count` validation rows [N, T] of the chapter's text (default: those that the sweep is evaluated on)."""
@@ -75,6 +77,13 @@ class Chapter:
         """Which text feeds training and evaluation, and in which order."""
         return plans.data(self._text)
 
+    def buffer(self) -> ActivationBuffer:
+        """Batches of activations at the chapter's site: those that the sweep trains on, in the same order."""
+        assert isinstance(self.budget, TrainingBudget)
+        rows = tokens(self._text.source, self.subject.tokenizer, "train", self.context)
+        order, skip, block = self.data.order_seed, self.data.skip, self.data.block
+        return ActivationBuffer(self.subject, self.site, rows, self.budget.batch, order, skip, block)
+
     def sweep(self) -> pd.DataFrame:
         """Train what the store lacks of the chapter's plan; one row per SAE with all its metrics."""
         if not isinstance(self.budget, TrainingBudget):
@@ -86,6 +95,10 @@ class Chapter:
             result = across(self.subject, self.sites, self.methods, seeds, data)
         self.trained += result.trained
         return result.table
+
+    def saes(self, table: pd.DataFrame) -> list[SAEStack]:
+        """The trained SAEs of the rows of a sweep's `table`, each a stack of one."""
+        return [Store().load_sae(key).to(self.subject.device) for key in table.key]
 
     def untrained(self, architecture: str, d_sae: int | None = None) -> tuple[SAEStack, torch.Tensor]:
         """A fresh SAE of one member with small random biases, and activations [B, D] to try it on."""

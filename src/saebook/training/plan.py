@@ -6,7 +6,7 @@ from typing import Any
 
 from saebook.common.budget import Budget, SubjectBudget
 from saebook.subject.model import Site
-from saebook.training.sweep import Data, Method
+from saebook.training.config import Data, Method
 from saebook.training.tuning import Tuner
 
 
@@ -25,4 +25,4 @@ class Plan:
 def data(budget: SubjectBudget) -> Data:
     """The text of a budget: its source, how many rows are evaluated, and which positions of a row are left out."""
     block = {"block": budget.block} if hasattr(budget, "block") else {}
-    return Data(source=budget.source, eval_rows=budget.eval_rows, skip=budget.skip, **block)
+    return Data(source=budget.source, eval_rows=budget.eval_rows, skip=budget.skip, context=budget.context, **block)

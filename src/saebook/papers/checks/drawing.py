@@ -1,4 +1,4 @@
-"""The figure of the planted truths."""
+"""Figures of the chapters that check the tools."""
 
 import math
 
@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from saebook.plotting.style import look, style
+from saebook.plotting.style import finished, look, style
 
 
 def truth_and_reading(table: pd.DataFrame) -> Figure:
@@ -24,3 +24,15 @@ def truth_and_reading(table: pd.DataFrame) -> Figure:
         ax.set(title=metric, xlabel="planted", ylabel="measured")
     plt.close(figure)
     return figure
+
+
+def training_curves(curves: pd.DataFrame) -> Figure:
+    """Error and L0 of SAEs while they train, one line a seed: `curves` has columns seed, tokens, error, l0."""
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for ax, column, words in ((left, "error", "squared error per token"), (right, "l0", "active latents per token")):
+        for number, (seed, mine) in enumerate(curves.groupby("seed")):
+            line = ("-", "--", ":", "-.")[number % 4]
+            ax.plot(mine.tokens, mine[column], line, color=look("relu").colour, linewidth=1.2, label=f"seed {seed}")
+        ax.set(yscale="log", xlabel="training tokens", ylabel=words)
+    return finished(figure, left, columns=4)

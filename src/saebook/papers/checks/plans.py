@@ -1,6 +1,20 @@
-"""What the chapters that check the tools need: a typed budget."""
+"""What the chapters that check the tools need: typed budgets, and the one SAE that is trained by hand."""
 
-from saebook.common.budget import Count, NotNegative, Number, Several, Share, SiteBudget, Width
+from saebook.common.budget import (
+    Count,
+    Decay,
+    NotNegative,
+    Number,
+    Positive,
+    Rate,
+    Several,
+    Share,
+    SiteBudget,
+    SweepBudget,
+    Width,
+)  # fmt: skip
+from saebook.subject.model import Site
+from saebook.training.config import Method, TrainConfig
 from saebook.training.plan import Plan
 
 
@@ -17,4 +31,19 @@ class Planted(SiteBudget):
     factors: Several[Number]
 
 
-PLANS = {"planted": Plan(Planted)}
+class OneSAE(SweepBudget):
+    """One ReLU SAE of width `d_sae` at one sparsity, trained twice: by hand in the notebook, and by the library."""
+
+    d_sae: Width
+    sparsity: Positive
+    lr: Rate
+    beta2: Decay
+
+
+def one_sae(budget: OneSAE, site: Site) -> list[Method]:
+    """The baseline of the Gated paper without resampling, which thirty lines can say."""
+    config = TrainConfig(lr=budget.lr, tokens=budget.tokens, batch=budget.batch, beta2=budget.beta2, resample_at=())
+    return [Method("relu", budget.d_sae, (budget.sparsity,), config)]
+
+
+PLANS = {"planted": Plan(Planted), "one_sae": Plan(OneSAE, one_sae)}
