@@ -22,7 +22,8 @@ from sae_lens import (
 )  # fmt: skip
 from sae_lens.saes.sae import TrainStepInput
 
-from saebook.sae.registry import Member, build
+from saebook.sae.base import Member
+from saebook.sae.registry import build
 from saebook.training.loop import TrainConfig, TrainState
 
 BATCH, ROUNDS = 1024, 9

@@ -10,7 +10,8 @@ import time
 
 import torch
 
-from saebook.sae.registry import Member, build
+from saebook.sae.base import Member
+from saebook.sae.registry import build
 
 SHAPES = [("relu", 1536, (0.5, 2.0)), ("gated", 1024, (0.5, 2.0)), ("topk", 4096, (16, 32))]
 BATCH, D_IN, ROUNDS = 1024, 128, 9

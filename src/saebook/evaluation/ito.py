@@ -1,4 +1,4 @@
-"""Inference-time optimisation (ITO): a dictionary judged without its encoder (Gated paper, appendix A, Figures 10 and 11).
+"""Inference-time optimisation (ITO) judges a dictionary without its encoder (Gated paper, appendix A, Figures 10 and 11).
 
 The encoder is put aside, and every activation is approximated anew by at most k directions of the trained dictionary with
 non-negative weights, by gradient pursuit (Blumensath and Davies 2008). What a better code could still gain lies between the
@@ -23,9 +23,7 @@ from saebook.evaluation import metrics
 from saebook.evaluation.intervals import Interval, t_interval
 from saebook.evaluation.pareto import matched_ratio, ratio
 from saebook.sae.base import SAEStack
-from saebook.sae.registry import ARCHITECTURES
 from saebook.subject.model import Site, Subject
-from saebook.training.store import Store
 
 ENCODER, ITO = "encoder", "optimisation"
 _ROWS = 16  # rows a pass of the subject
@@ -57,7 +55,7 @@ def pursuit(x: Tensor, directions: Tensor, l0s: Sequence[int]) -> dict[int, Code
     weights in use along the gradient by the length that is best on that line. A step that would leave weights below zero
     is clipped, and then shortened to the best point on the way there, so that no step adds error. The codes for a smaller s
     are those of earlier steps: a whole frontier costs one run. Only the support is ever touched, but for one
-    product with the dictionary a step. Raises `UserError` for a number of steps that is no such number.
+    product with the dictionary a step. Raises `UserError` for a number of latents that the dictionary does not have.
     """
     if not l0s or min(l0s) < 1 or max(l0s) > len(directions):
         raise UserError(f"optimisation takes 1 to {len(directions)} latents a token, not {list(l0s)}")
@@ -105,7 +103,7 @@ def best_length(towards: Tensor, residual: Tensor) -> Tensor:
 
 @torch.no_grad()
 def excess_error(x: Tensor, directions: Tensor, code: Code, tokens: int = 64) -> float:
-    """Squared error of `code` on the first `tokens` of `x`, over the least that non-negative weights on its supports allow, less one.
+    """Squared error of `code` on the first `tokens` of `x`, over the least that non-negative weights on its supports allow, minus 1.
 
     The least comes from `scipy.optimize.nnls`, which takes one token at a time. NaN where it is zero.
     """
@@ -115,7 +113,7 @@ def excess_error(x: Tensor, directions: Tensor, code: Code, tokens: int = 64) ->
     return float((wanted - xhat).square().sum()) / least - 1.0 if least else math.nan
 
 
-# The dictionaries that are asked ------------------------------------------------------------------------------------------
+# The dictionaries to optimise over ----------------------------------------------------------------------------------------
 
 
 def trained(sae: SAEStack) -> Tensor:
@@ -125,8 +123,8 @@ def trained(sae: SAEStack) -> Tensor:
 
 def drawn(sae: SAEStack) -> Tensor:
     """A control: as many unit directions [M, D], drawn at random."""
-    found = torch.randn(sae.W_dec[0].shape, generator=_generator(sae))
-    return torch.nn.functional.normalize(found, dim=1).to(sae.W_dec)
+    directions = torch.randn(sae.W_dec[0].shape, generator=_generator(sae))
+    return torch.nn.functional.normalize(directions, dim=1).to(sae.W_dec)
 
 
 def rotated(sae: SAEStack) -> Tensor:
@@ -139,24 +137,20 @@ def _generator(sae: SAEStack) -> torch.Generator:
     return torch.Generator().manual_seed(sae.members[0].seed)
 
 
-def loaded(row, store: Store | None = None) -> SAEStack:
-    """The SAE of a row of a sweep's table."""
-    return ARCHITECTURES[row.method].from_saelens(*(store or Store()).load(row.key))
-
-
 @torch.inference_mode()
 def measured(
-    table: pd.DataFrame, subject: Subject, site: Site, rows: Tensor, skip: int, l0s: Sequence[int],
-    dictionary: Callable[[SAEStack], Tensor] = trained, store: Store | None = None,
+    table: pd.DataFrame, saes: Sequence[SAEStack], subject: Subject, site: Site, rows: Tensor, skip: int,
+    l0s: Sequence[int], dictionary: Callable[[SAEStack], Tensor] = trained,
 ) -> pd.DataFrame:  # fmt: skip
-    """Every SAE of a sweep's `table` on `rows` [N, T], by its encoder and by optimisation to each target of `l0s`, on the same tokens.
+    """Measure SAEs on `rows` [N, T] by their encoder and by optimisation to each target of `l0s`, on the same tokens.
 
-    Activations less b_dec are approximated by the `dictionary` of each SAE. One line per SAE and code: method, seed,
-    sparsity, own_l0 (of the sweep's table), by, target (0 for the encoder), l0, normalised_mse, loss_recovered, and
-    `excess_error` of the first tokens. As in `measure.measure`, the first `skip` positions of a row keep their activations
+    `saes` are stacks of one, the runs of a sweep's `table` line by line. Activations minus b_dec are approximated by the
+    `dictionary` of each SAE. One row per SAE and code: method, seed, sparsity, own_l0 (of the sweep's table), by, target
+    (0 for the encoder), l0, normalised_mse, loss_recovered, and `excess_error` of the first tokens. As in
+    `metrics.measure`, the first `skip` positions of a row keep their activations
     and count nowhere.
     """
-    saes = [loaded(row, store).to(subject.device) for row in table.itertuples()]
+    saes = [sae.to(subject.device) for sae in saes]
     asked = [dictionary(sae) for sae in saes]
     sums = {(i, target): metrics.Sums() for i in range(len(saes)) for target in (0, *l0s)}
     excess: dict[tuple[int, int], float] = {}
@@ -191,12 +185,12 @@ def measured(
     of_run = table.rename(columns={"l0": "own_l0"})[["method", "seed", "sparsity", "own_l0"]].to_dict("records")
     lines = [
         of_run[i] | {
-            "by": ITO if target else ENCODER, "target": target, "l0": found.l0 / found.tokens,
-            "normalised_mse": metrics.normalised_mse(found.error2 / found.tokens, variance),
-            "loss_recovered": metrics.loss_recovered(ce["clean"], found.loss, ce["zero"]),
+            "by": ITO if target else ENCODER, "target": target, "l0": total.l0 / total.tokens,
+            "normalised_mse": metrics.normalised_mse(total.error2 / total.tokens, variance),
+            "loss_recovered": metrics.loss_recovered(ce["clean"], total.loss, ce["zero"]),
             "excess_error": excess.get((i, target), math.nan),
         }
-        for (i, target), found in sums.items()
+        for (i, target), total in sums.items()
     ]  # fmt: skip
     return pd.DataFrame(lines)
 
@@ -204,68 +198,73 @@ def measured(
 # What a chapter reads off -------------------------------------------------------------------------------------------------
 
 
-def best_per_target(found: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Loss recovered under optimisation of a kind's best decoder at each target: one row per seed, one column per target."""
-    mine = found[(found.method == method) & (found.by == ITO)]
+def best_per_target(measured: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Loss recovered under optimisation of a method's best decoder at each target: one row per seed, one column per target."""
+    mine = measured[(measured.method == method) & (measured.by == ITO)]
     return mine.groupby(["seed", "target"]).loss_recovered.max().unstack()
 
 
-def excess_per_seed(found: pd.DataFrame, method: str) -> list[float]:
-    """The mean excess error of the optimiser over a kind's decoders and all targets, one value per seed."""
-    mine = found[(found.method == method) & (found.by == ITO)]
+def excess_per_seed(measured: pd.DataFrame, method: str) -> list[float]:
+    """The mean excess error of the optimiser over a method's decoders and all targets, one value per seed."""
+    mine = measured[(measured.method == method) & (measured.by == ITO)]
     return mine.groupby("seed").excess_error.mean().tolist()
 
 
-def gains(found: pd.DataFrame, one: str, other: str, against: pd.DataFrame | None = None) -> list[float]:
-    """Loss recovered of the best decoder of `one` less that of `other` at equal targets, their mean, one value per seed.
+def gains(measured: pd.DataFrame, one: str, other: str, against: pd.DataFrame | None = None) -> list[float]:
+    """Loss recovered of the best decoder of `one` minus that of `other` at equal targets, their mean, one value per seed.
 
     `other` is looked up in `against` where that is given.
     """
-    theirs = best_per_target(found if against is None else against, other)
-    return (best_per_target(found, one) - theirs).mean(axis=1).tolist()
+    theirs = best_per_target(measured if against is None else against, other)
+    return (best_per_target(measured, one) - theirs).mean(axis=1).tolist()
 
 
-def best_decoders(found: pd.DataFrame) -> pd.DataFrame:
-    """For each kind and seed the decoder with the highest loss recovered under optimisation, on average over the targets."""
-    mean = found[found.by == ITO].groupby(["method", "seed", "sparsity", "own_l0"]).loss_recovered.mean().reset_index()
+def best_decoders(measured: pd.DataFrame) -> pd.DataFrame:
+    """For each method and seed the decoder with the highest loss recovered under optimisation, on average over the targets."""
+    mean = (
+        measured[measured.by == ITO]
+        .groupby(["method", "seed", "sparsity", "own_l0"])
+        .loss_recovered.mean()
+        .reset_index()
+    )
     return mean.loc[mean.groupby(["method", "seed"]).loss_recovered.idxmax()].reset_index(drop=True)
 
 
-def own_l0_ratios(found: pd.DataFrame, one: str, other: str) -> list[float]:
+def own_l0_ratios(measured: pd.DataFrame, one: str, other: str) -> list[float]:
     """The L0 that the encoder of the best decoder of `one` has, over that of `other`, one value per seed."""
-    wide = best_decoders(found).pivot(index="seed", columns="method", values="own_l0")
+    wide = best_decoders(measured).pivot(index="seed", columns="method", values="own_l0")
     return (wide[one] / wide[other]).tolist()
 
 
-def frontiers(found: pd.DataFrame) -> pd.DataFrame:
-    """The lines of `found` that Figure 11 shows: every encoder, and optimisation on the best decoder of each kind and seed."""
-    best = found.merge(best_decoders(found)[["method", "seed", "sparsity"]])
-    return pd.concat([found[found.by == ENCODER], best[best.by == ITO]], ignore_index=True)
+def frontiers(measured: pd.DataFrame) -> pd.DataFrame:
+    """The lines of `measured` that Figure 11 shows: every encoder, and optimisation on the best decoder of each method and seed."""
+    best = measured.merge(best_decoders(measured)[["method", "seed", "sparsity"]])
+    return pd.concat([measured[measured.by == ENCODER], best[best.by == ITO]], ignore_index=True)
 
 
-def gaps(found: pd.DataFrame, method: str) -> pd.Series:
+def gaps(measured: pd.DataFrame, method: str) -> pd.Series:
     """Log of L0 by encoder over L0 by optimisation on the best decoder, at equal loss recovered; one value per seed.
 
     NaN where the two reach no loss in common.
     """
-    shown = frontiers(found)
+    shown = frontiers(measured)
     groups = shown[shown.method == method].groupby("seed")
     return groups.apply(lambda g: math.log(ratio(g[g.by == ENCODER], g[g.by == ITO])), include_groups=False)
 
 
-def gap_ratios(found: pd.DataFrame, one: str, other: str) -> list[float]:
-    """The gap of `one` over that of `other`, one value per seed. Left out: seeds where that of `other` is no gap."""
-    ours, theirs = gaps(found, one), gaps(found, other)
+def gap_ratios(measured: pd.DataFrame, one: str, other: str) -> list[float]:
+    """The gap of `one` over that of `other`, one value per seed. Seeds where that of `other` is not positive are left out."""
+    ours, theirs = gaps(measured, one), gaps(measured, other)
     return (ours / theirs)[theirs > 0].dropna().tolist()
 
 
-def error_ratios(found: pd.DataFrame, method: str) -> list[float]:
+def error_ratios(measured: pd.DataFrame, method: str) -> list[float]:
     """Normalised MSE by optimisation over that by encoder, at equal L0, one geometric mean per seed."""
-    shown = frontiers(found)
+    shown = frontiers(measured)
     groups = [g for _, g in shown[shown.method == method].groupby("seed")]
     return [matched_ratio(g[g.by == ITO], g[g.by == ENCODER], "normalised_mse") for g in groups]
 
 
 def finite_interval(values: Sequence[float]) -> Interval:
-    """A t interval over those values that exist."""
+    """A t interval over the finite values."""
     return t_interval([value for value in values if np.isfinite(value)])

@@ -4,11 +4,13 @@ Letters: S members, B tokens in a batch, D d_in, M d_sae. A single SAE is a stac
 axis S, and a member depends on its own seed and sparsity alone, so that member i of any stack is the SAE it would have
 been by itself.
 
-Each architecture says its loss twice: `loss`, the paper's equation for autograd, and `step_gradients`, the same
-gradients by hand with the fewest matrix products and passes over [B, M]. The tests hold the two together in float64.
+An architecture states `encode` and `loss`, the paper's equation; autograd takes the gradients from there. It may also
+write its gradients by hand (`_member_gradients`), with the fewest matrix products and passes over [B, M]. The tests find
+such gradients by themselves and hold them to the loss in float64.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -17,15 +19,22 @@ from torch import Tensor, nn
 
 from saebook.common.errors import UserError
 
-SAELENS_VERSION = "6.54.12"  # without a version >= 6.0.0 SAELens reads a file by its old rules and drops `metadata`
+# Reconstructions [s, B, D] of s members -> their loss terms [s], and the gradient [s, B, D] of the terms' sum.
+Pull = Callable[[Tensor], tuple[dict[str, Tensor], Tensor]]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One SAE of a stack. `sparsity` is lambda of the L1 kinds (Gated paper, Eq. 4 and 8: sums over D) or k of TopK."""
+    """One SAE of a stack. `sparsity` is lambda of an L1 penalty (Gated paper, Eq. 4 and 8: sums over D) or k of TopK."""
 
     seed: int
     sparsity: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed must be a whole number from 0 to 2^63 - 1, not {self.seed}")
+        if not (math.isfinite(self.sparsity) and self.sparsity >= 0):
+            raise UserError(f"sparsity must be a finite number of at least 0, not {self.sparsity}")
 
 
 @dataclass
@@ -37,26 +46,42 @@ class Losses:
     l0: Tensor
     fired: Tensor
 
+    def detached(self) -> "Losses":
+        """The same numbers, without their graph."""
+        terms = {name: term.detach() for name, term in self.terms.items()}
+        return Losses(self.total.detach(), terms, self.l0.detach(), self.fired)
+
 
 @dataclass
 class _Space:
     """Scratch tensors by name, made once: on a CPU a fresh [B, M] costs more in page faults than in arithmetic."""
 
-    kept: dict = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        found = self.kept.get(name)
-        if found is None or found.shape != shape or found.dtype != like.dtype or found.device != like.device:
-            found = self.kept[name] = torch.empty(shape, dtype=like.dtype, device=like.device)
-        return found
+        kept = self.tensors.get(name)
+        if kept is None or kept.shape != shape or kept.dtype != like.dtype or kept.device != like.device:
+            kept = self.tensors[name] = torch.empty(shape, dtype=like.dtype, device=like.device)
+        return kept
 
 
 class SAEStack(nn.Module):
-    """S SAEs: `W_enc` [S, D, M], `W_dec` [S, M, D] with unit rows, `b_dec` [S, D], and one [S, M] tensor per name in `per_latent`."""
+    """S SAEs: `W_enc` [S, D, M], `W_dec` [S, M, D] with unit rows, `b_dec` [S, D], and one [S, M] tensor per name in `per_latent`.
 
-    saelens_name: ClassVar[str]
-    per_latent: ClassVar[tuple[str, ...]]
-    inner_biases: ClassVar[tuple[str, ...]]  # those of `per_latent` that are measured in units of activations
+    `per_token` removes each token's mean and spread (`prepare`); `transposed` starts the encoder as the decoder transposed.
+    Raises `UserError` for an empty stack or no latents.
+    """
+
+    W_enc: nn.Parameter
+    W_dec: nn.Parameter
+    b_dec: nn.Parameter
+
+    architecture: ClassVar[str] = ""  # its name in the registry, set there
+    saelens_name: ClassVar[str] = (
+        ""  # what SAELens calls the function that this computes; empty: it has no such architecture
+    )
+    per_latent: ClassVar[tuple[str, ...]] = ()
+    inner_biases: ClassVar[tuple[str, ...]] = ()  # those of `per_latent` that are measured in units of activations
     subtracts_b_dec: ClassVar[bool] = True  # whether the encoder sees x - b_dec
 
     def __init__(
@@ -75,8 +100,8 @@ class SAEStack(nn.Module):
         self.d_in, self.d_sae, self.members = d_in, d_sae, tuple(members)
         self.per_token, self.transposed = per_token, transposed
         directions = torch.stack([self._directions(m.seed) for m in members]).to(device, dtype)
-        # Encoder = decoder transposed at the start, for every kind alike, so that no kind gains by its initialisation.
-        # What else it could be is asked by the Top-k paper's Figure 15: directions of its own, of the same norm.
+        # The encoder starts as the decoder transposed in every architecture, so that none gains by its initialisation.
+        # The Top-k paper's Figure 15 asks what else it could be: directions of its own, of the same norm.
         towards = (
             directions if transposed else torch.stack([self._directions(-1 - m.seed) for m in members]).to(directions)
         )
@@ -95,7 +120,7 @@ class SAEStack(nn.Module):
     def sparsity(self) -> list[float]:
         return [m.sparsity for m in self.members]
 
-    # What an architecture says ------------------------------------------------------------------------------------
+    # What an architecture states ----------------------------------------------------------------------------------
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents [S, B, M] of `x` [B, D]."""
@@ -106,21 +131,28 @@ class SAEStack(nn.Module):
         raise NotImplementedError
 
     def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Write member i's gradients into `.grad`; return its loss terms, its L0, and which latents fired [M]. `dead` [n]."""
+        """Optional: write member i's gradients into `.grad`; return its loss terms, its L0, and which latents fired [M].
+
+        `dead` [n]. Whatever `.grad` held before must be overwritten.
+        """
         raise NotImplementedError
+
+    def error_unit(self) -> float | Tensor:
+        """What the loss divides E||x - xhat||^2 by to make its term "reconstruction": 1 for a sum over D, D for a mean."""
+        return 1.0
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`(z, mean, spread)` of activations `x` [B, D]: z is what the SAE takes, and z * spread + mean leads back.
 
         With `per_token` the mean over D is removed and each token brought to the same norm (Top-k paper, section 2.1).
-        The paper says unit norm, its released code unit spread: the latter here, so that rates fit the other kinds.
+        The paper says unit norm, its released code unit spread: the latter here, so that learning rates fit alike.
         """
         if not self.per_token:
             return x, x.new_zeros(()), x.new_ones(())
         mean, spread = x.mean(-1, keepdim=True), x.std(-1, keepdim=True) + 1e-5
         return (x - mean) / spread, mean, spread
 
-    # What all share -----------------------------------------------------------------------------------------------
+    # What all architectures share ---------------------------------------------------------------------------------
 
     def decode(self, f: Tensor) -> Tensor:
         """Reconstructions [S, B, D] of latents `f` [S, B, M]."""
@@ -130,23 +162,74 @@ class SAEStack(nn.Module):
         """Reconstructions [S, B, D] of `x` [B, D]."""
         return self.decode(self.encode(x))
 
+    @classmethod
+    def has_own_gradients(cls) -> bool:
+        """Whether gradients were written by hand for the very `loss` that this class has.
+
+        A subclass that states another loss goes back to autograd until it writes its gradients too.
+        """
+        definers = {name: next(c for c in cls.__mro__ if name in vars(c)) for name in ("_member_gradients", "loss")}
+        return definers["_member_gradients"] is not SAEStack and issubclass(*definers.values())
+
     @torch.no_grad()
     def step_gradients(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
-        """Gradients of the sum of all members' losses into `.grad`, by hand. Equal to `loss(x).total.sum().backward()`.
+        """Gradients of the sum of all members' losses of `x` [B, D] into `.grad`: `loss(x, dead).total.sum().backward()`.
 
-        Members go one after the other: a member's [B, M] stays in the processor's cache, and is large enough for a GPU.
+        By autograd, or by hand where the architecture writes its own. By hand members go one after the other: a member's
+        [B, M] stays in the processor's cache, and is large enough for a GPU.
         """
+        if not self.has_own_gradients():
+            with torch.enable_grad():
+                losses = self.loss(x, dead)
+                self._write_gradients(losses.total.sum())
+            return losses.detached()
+        self._make_gradients()
+        parts = [self._member_gradients(i, x, None if dead is None else dead[i]) for i in range(len(self.members))]
+        terms = {name: torch.stack([part[0][name] for part in parts]) for name in parts[0][0]}
+        total = torch.stack(list(terms.values())).sum(0)
+        return Losses(total, terms, torch.stack([part[1] for part in parts]), torch.stack([part[2] for part in parts]))
+
+    @torch.no_grad()
+    def pulled(self, x: Tensor, pull: Pull, at_once: int, dead: Sequence[Tensor] | None = None) -> Losses:
+        """Gradients under an objective that judges reconstructions from outside, such as the e2e paper's, into `.grad`.
+
+        With O(xhat) for the terms of `pull`, called on `at_once` members together, and P for all terms of the own loss but
+        "reconstruction", the total is O(xhat) + c P, with c = `error_unit` / D. An objective's mean squared error is c
+        times the own reconstruction term, so that under it alone the total is c times the own loss: lambda keeps its
+        meaning, and AuxK its share. P is computed on `prepare(x)`, O on activations `x` [B, D]; with `per_token` c also
+        has the batch's mean squared spread, which turns the errors of normalised tokens into those of activations.
+        """
+        with torch.enable_grad():
+            z, mean, spread = self.prepare(x)
+            xhat = self.reconstruct(z) * spread + mean
+            own = self.loss(z, dead)
+            unit = self.error_unit() / self.d_in * spread.square().mean()
+            penalties = {name: unit * term for name, term in own.terms.items() if name != "reconstruction"}
+            parts = [pull(part) for part in xhat.detach().split(at_once)]
+            towards = torch.cat([gradient for _, gradient in parts])
+            self._write_gradients((xhat * towards).sum() + sum(term.sum() for term in penalties.values()))
+        terms = {name: torch.cat([one[name] for one, _ in parts]) for name in parts[0][0]} | penalties
+        return Losses(torch.stack(list(terms.values())).sum(0), terms, own.l0, own.fired).detached()
+
+    def _write_gradients(self, total: Tensor) -> None:
+        """Autograd's gradients of `total` into `.grad`; zeros where it reaches nothing."""
+        self._make_gradients()
+        parameters = list(self.parameters())
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(total, parameters, allow_unused=True), strict=True
+        ):
+            assert parameter.grad is not None
+            parameter.grad.zero_() if gradient is None else parameter.grad.copy_(gradient)
+
+    def _make_gradients(self) -> None:
         for parameter in self.parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        found = [self._member_gradients(i, x, None if dead is None else dead[i]) for i in range(len(self.members))]
-        terms = {name: torch.stack([f[0][name] for f in found]) for name in found[0][0]}
-        total = torch.stack(list(terms.values())).sum(0)
-        return Losses(total, terms, torch.stack([f[1] for f in found]), torch.stack([f[2] for f in found]))
 
     @torch.no_grad()
     def constrain_gradient(self) -> None:
         """Remove from the decoder's gradient what would only change the rows' norms (Bricken et al. 2023)."""
+        assert self.W_dec.grad is not None
         along = torch.einsum("smd,smd->sm", self.W_dec.grad, self.W_dec)
         self.W_dec.grad.addcmul_(along[..., None], self.W_dec, value=-1.0)
 
@@ -164,7 +247,7 @@ class SAEStack(nn.Module):
     def resample(self, member: int, latents: Tensor, inputs: Tensor) -> None:
         """Point dead `latents` [n] of one member at `inputs` [n, D] (Gated paper, appendix D, after Bricken et al.).
 
-        Decoder row: the input less `b_dec`, which is what latents add up to, at unit norm. Encoder column: the same
+        Decoder row: the input minus `b_dec`, which is what latents add up to, at unit norm. Encoder column: the same
         direction at 0.2 times the mean norm of the other columns. Everything per latent: zero.
         """
         towards = inputs - self.b_dec[member]
@@ -177,12 +260,12 @@ class SAEStack(nn.Module):
             getattr(self, name)[member, latents] = 0.0
 
     def latent_slices(self) -> dict[str, int]:
-        """Which axis of each parameter runs over latents: what an optimiser must forget of a reborn one."""
+        """Which axis of each parameter runs over latents: where an optimiser must forget a resampled one."""
         return {"W_enc": 2, "W_dec": 1} | dict.fromkeys(self.per_latent, 1)
 
     @torch.no_grad()
     def fold_scale(self, s: float) -> None:
-        """Turn SAEs trained on s*x into SAEs of x. Every kind is homogeneous: only the biases have units."""
+        """Turn SAEs trained on s*x into SAEs of x. Encoders are homogeneous: only the biases have units."""
         for name in ("b_dec", *self.inner_biases):
             getattr(self, name).div_(s)
 
@@ -198,34 +281,20 @@ class SAEStack(nn.Module):
         given = {"per_token": (self.per_token, False), "transposed": (self.transposed, True)}
         return {name: value for name, (value, default) in given.items() if value != default}
 
-    def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
-        """`(cfg, tensors)` of member i in SAELens' layout (6.x)."""
-        cfg = {
-            "architecture": self.saelens_name, "d_in": self.d_in, "d_sae": self.d_sae, "device": "cpu",
-            "dtype": str(self.W_enc.dtype).removeprefix("torch."), "apply_b_dec_to_input": self.subtracts_b_dec,
-            "normalize_activations": "layer_norm" if self.per_token else "none", "reshape_activations": "none",
-            "metadata": {"sae_lens_version": SAELENS_VERSION, **vars(self.members[i]), "options": self.options()},
-        }  # fmt: skip
-        names = ("W_enc", "W_dec", "b_dec", *self.per_latent)
-        return cfg, {name: getattr(self, name)[i].detach().clone() for name in names}
+    # How SAELens writes it, where that differs from the parameters themselves (`formats.saelens`) ---------------------
+
+    def saelens_cfg(self, i: int) -> dict[str, object]:
+        """Further entries of member i's cfg.json."""
+        return {}
+
+    def saelens_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A member's tensors as SAELens' architecture names and normalises them."""
+        return tensors
 
     @classmethod
-    def from_saelens(cls, cfg: dict, tensors: dict[str, Tensor]) -> Self:
-        """A stack of one from SAELens' layout. Raises `UserError` for files whose conventions differ from ours."""
-        if cfg["architecture"] != cls.saelens_name or cfg.get("apply_b_dec_to_input", True) != cls.subtracts_b_dec:
-            does = "subtracts" if cls.subtracts_b_dec else "does not subtract"
-            raise UserError(f"cfg.json describes no {cls.saelens_name} SAE that {does} b_dec from its input")
-        metadata = cfg.get("metadata", {})
-        sparsity = cfg.get("k", metadata.get("sparsity", 0.0))
-        member = Member(metadata.get("seed", 0), sparsity)
-        single = cls(cfg["d_in"], cfg["d_sae"], (member,), dtype=tensors["W_enc"].dtype, **metadata.get("options", {}))
-        for name in ("W_enc", "W_dec", "b_dec", *cls.per_latent):
-            if tensors[name].shape != getattr(single, name).shape[1:]:
-                raise UserError(
-                    f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(getattr(single, name).shape[1:])}"
-                )
-            getattr(single, name).data[0] = tensors[name]
-        return single
+    def own_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of `saelens_tensors`. Raises `UserError` for tensors that this architecture cannot compute."""
+        return tensors
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Gated SAEs: whether a feature fires and how strongly are decided apart (Gated paper, Eq. 6 to 8)."""
+"""Gated SAEs decide separately whether a latent fires and how strongly (Gated paper, Eq. 6 to 8)."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from saebook.sae.base import Losses, SAEStack
+from saebook.sae.registry import register
 
 
+@register("gated", label="Gated", colour="#D55E00")
 class Gated(SAEStack):
     """f(x) = 1[pi_gate > 0] * ReLU(e^r_mag * h + b_mag), with h = W_enc (x - b_dec) and pi_gate = h + b_gate.
 
@@ -86,7 +88,7 @@ class Gated(SAEStack):
         torch.sum(g[:taught], 0, out=self.b_dec.grad[i]).sub_(through)
         return terms, counts.sum().to(x.dtype) / batch, counts > 0
 
-    # What a variant with other encoders says differently (`ablations`) ------------------------------------------------
+    # What a variant with other encoders overrides (`gated_variants`) --------------------------------------------------
 
     def _pre_member(self, i: int, xc: Tensor, gate: Tensor, magnitude: Tensor) -> Tensor | None:
         """Write member i's pre-activations for centred inputs `xc` [B, D]; return what `_encoder_gradients` needs of them."""

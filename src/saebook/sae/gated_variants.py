@@ -1,20 +1,21 @@
 """Gated SAEs with one thing changed (Gated paper, section 5.1 and Figure 8): each differs from `Gated` in that alone."""
 
-from typing import Self
-
 import torch
 from torch import Tensor, nn
 
 from saebook.common.errors import UserError
 from saebook.sae.gated import Gated
+from saebook.sae.registry import register
 
 
+@register("gated_unfrozen", label="Gated, decoder unfrozen", colour="#E69F00")
 class UnfrozenGated(Gated):
     """ "Unfreeze decoder": the auxiliary loss trains W_dec and b_dec too, so that gate and magnitude share one dictionary."""
 
     freezes_decoder = False
 
 
+@register("gated_no_r_mag", label="Gated, no r_mag", colour="#CC79A7")
 class RigidGated(Gated):
     """ "No r_mag": the rescale stays one, and the two pre-activations differ by a shift alone."""
 
@@ -28,18 +29,15 @@ class RigidGated(Gated):
         torch.mm(xc.T, d_gate.add_(d_mag), out=self.W_enc.grad[i])
         return self.W_enc[i] @ (self.b_gate.grad[i] + self.b_mag.grad[i])
 
-    def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
-        cfg, tensors = super().to_saelens(i)
-        return cfg, tensors | {"r_mag": self.r_mag[i].clone()}
 
-
+@register("gated_untied", label="Gated, untied encoders", colour="#009E73")
 class UntiedGated(Gated):
     """ "Untied encoders": f(x) = 1[W_enc xc + b_gate > 0] * ReLU(W_mag xc + b_mag), with xc = x - b_dec and W_mag [S, D, M] free.
 
-    Both matrices start as the decoder transposed, as the tied one does. A reborn latent is pointed the same way in both.
+    Both matrices start as the decoder transposed, as the tied one does. A resampled latent points the same way in both.
     """
 
-    saelens_name = "gated_untied"  # ours: SAELens knows no such kind
+    saelens_name = ""
     per_latent = ("b_gate", "b_mag")
 
     def __init__(self, *args, **options):
@@ -47,7 +45,7 @@ class UntiedGated(Gated):
         self.W_mag = nn.Parameter(self.W_enc.detach().clone())
 
     def threshold(self) -> Tensor:
-        raise UserError("an untied Gated SAE is no JumpReLU: its gate and its magnitude look in different directions")
+        raise UserError("an untied Gated SAE is not a JumpReLU: its gate and its magnitude read different directions")
 
     def _pre(self, x: Tensor) -> tuple[Tensor, Tensor]:
         xc = x - self.b_dec[:, None]
@@ -69,13 +67,3 @@ class UntiedGated(Gated):
 
     def latent_slices(self) -> dict[str, int]:
         return super().latent_slices() | {"W_mag": 2}
-
-    def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
-        cfg, tensors = super().to_saelens(i)
-        return cfg, tensors | {"W_mag": self.W_mag[i].detach().clone()}
-
-    @classmethod
-    def from_saelens(cls, cfg: dict, tensors: dict[str, Tensor]) -> Self:
-        single = super().from_saelens(cfg, tensors)
-        single.W_mag.data[0] = tensors["W_mag"]
-        return single

@@ -1,21 +1,21 @@
 """The e2e paper's SAE: ReLU, a decoder normalised in every forward pass, an encoder that does not subtract b_dec (section 2.1).
 
 Gradients flow through the normalisation, so that nothing has to be projected. What its reconstructions are compared with
-is an objective's business: `pulled` takes any, and `loss` is the paper's local one.
+is up to an objective (`training.objectives`): `pulled` takes any, and `loss` is the paper's local one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saebook.sae.base import Losses, SAEStack
+from saebook.common.errors import UserError
+from saebook.sae.base import Losses, Pull, SAEStack
+from saebook.sae.registry import register
 
-# Reconstructions [s, B, D] of s members -> their loss terms [s], and the gradient [s, B, D] of the terms' sum.
-Pull = Callable[[Tensor], tuple[dict[str, Tensor], Tensor]]
 
-
+@register("normalised_relu", label="ReLU, decoder normalised", colour="#000000")
 class NormalisedReLU(SAEStack):
     """f(x) = ReLU(W_enc x + b_enc);  xhat = f . W_dec / ||W_dec|| + b_dec, with the norm of each row. Any norm of W_dec is one SAE."""
 
@@ -51,6 +51,13 @@ class NormalisedReLU(SAEStack):
         active = f > 0
         return Losses(sum(terms.values()), terms, active.sum(-1).to(x.dtype).mean(-1), active.any(1))
 
+    def error_unit(self) -> float:
+        return float(self.d_in)
+
+    @classmethod
+    def has_own_gradients(cls) -> bool:
+        return True
+
     @torch.no_grad()
     def step_gradients(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
         def local(xhat: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -60,16 +67,19 @@ class NormalisedReLU(SAEStack):
         return self.pulled(x, local, 1)
 
     @torch.no_grad()
-    def pulled(self, x: Tensor, pull: Pull, at_once: int) -> Losses:
-        """Gradients of `pull`'s terms and of lambda/D ||f||_1 into `.grad`, `at_once` members together. `x` [B, D]."""
-        for parameter in self.parameters():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+    def pulled(self, x: Tensor, pull: Pull, at_once: int, dead: Sequence[Tensor] | None = None) -> Losses:
+        """Gradients of `pull`'s terms and of lambda/D ||f||_1 into `.grad`, by hand, `at_once` members together. `x` [B, D].
+
+        With `per_token` by autograd.
+        """
+        if self.per_token:
+            return super().pulled(x, pull, at_once, dead)
+        self._make_gradients()
         count = len(self.members)
-        found = [self._pulled(slice(i, min(i + at_once, count)), x, pull) for i in range(0, count, at_once)]
-        terms = {name: torch.cat([f[0][name] for f in found]) for name in found[0][0]}
+        parts = [self._pulled(slice(i, min(i + at_once, count)), x, pull) for i in range(0, count, at_once)]
+        terms = {name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]}
         total = torch.stack(list(terms.values())).sum(0)
-        return Losses(total, terms, torch.cat([f[1] for f in found]), torch.cat([f[2] for f in found]))
+        return Losses(total, terms, torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts]))
 
     def _pulled(self, part: slice, x: Tensor, pull: Pull) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         batch, norm = len(x), torch.linalg.vector_norm(self.W_dec[part], dim=-1, keepdim=True)
@@ -86,7 +96,7 @@ class NormalisedReLU(SAEStack):
 
         torch.sum(g, 1, out=self.b_dec.grad[part])
         across = torch.bmm(f.transpose(1, 2), g)
-        # What of it lies along a row would only change the row's norm, on which nothing depends.
+        # Its part along a row would only change the row's norm, on which nothing depends.
         along = (across * W_dec).sum(-1, keepdim=True)
         self.W_dec.grad[part] = across.addcmul_(along, W_dec, value=-1.0).div_(norm)
         df = torch.bmm(g, W_dec.transpose(1, 2), out=f).add_(weight[:, None, None] / batch).mul_(active)
@@ -100,6 +110,15 @@ class NormalisedReLU(SAEStack):
     def constrain_weights(self) -> None:
         """Nothing to do: any norm is the same SAE."""
 
-    def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
-        cfg, tensors = super().to_saelens(i)
-        return cfg, tensors | {"W_dec": F.normalize(tensors["W_dec"], dim=-1)}
+    def saelens_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return tensors | {"W_dec": F.normalize(tensors["W_dec"], dim=-1)}
+
+    @classmethod
+    def own_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        norms = torch.linalg.vector_norm(tensors["W_dec"], dim=-1)
+        if bool(((norms - 1).abs() > 1e-3).any()):
+            raise UserError(
+                f"the rows of W_dec have norms from {norms.min():.3g} to {norms.max():.3g} and this architecture takes "
+                "unit rows: fold the norms into W_enc and b_enc first (SAELens: sae.fold_W_dec_norm())"
+            )
+        return tensors

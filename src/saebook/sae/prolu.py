@@ -7,6 +7,8 @@ synthetic ones were proposed: that of ReLU(m + b), and a straight-through one in
 import torch
 from torch import Tensor
 
+from saebook.common.errors import UserError
+from saebook.sae.registry import register
 from saebook.sae.relu import ReLU
 
 
@@ -35,10 +37,11 @@ def _split(df: Tensor, f: Tensor, straight: bool) -> tuple[Tensor, Tensor]:
     return df + d_b, d_b
 
 
+@register("prolu_relu", label="ProLU, ReLU gradient", colour="#CC79A7")
 class ProLUReLU(ReLU):
     """f(x) = ProLU(W_enc (x - b_dec), b_enc), the bias trained as if it were a ReLU's."""
 
-    saelens_name = "jumprelu"  # what it is once trained: threshold ReLU(-b_enc), no shift
+    saelens_name = "jumprelu"  # once trained it is one, with threshold ReLU(-b_enc) and no shift
     _straight = False
 
     def encode(self, x: Tensor) -> Tensor:
@@ -51,17 +54,21 @@ class ProLUReLU(ReLU):
     def _split(self, df: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
         return _split(df, f, self._straight)
 
-    def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
-        cfg, tensors = super().to_saelens(i)
+    def saelens_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A bias above zero gates nothing and is written as a threshold of zero."""
         bias = tensors["b_enc"]
-        return cfg, tensors | {"b_enc": torch.zeros_like(bias), "threshold": (-bias).relu()}
+        return tensors | {"b_enc": torch.zeros_like(bias), "threshold": (-bias).relu()}
 
     @classmethod
-    def from_saelens(cls, cfg: dict, tensors: dict[str, Tensor]):
-        """A stack of one. A bias above zero gates nothing and was stored as zero."""
-        return super().from_saelens(cfg, tensors | {"b_enc": -tensors["threshold"]})
+    def own_tensors(cls, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        if bool(tensors["b_enc"].any()):
+            raise UserError(
+                "a JumpReLU SAE whose b_enc is not zero shifts its latents and is not a ProLU SAE: saebook cannot load it"
+            )
+        return {n: t for n, t in tensors.items() if n != "threshold"} | {"b_enc": -tensors["threshold"]}
 
 
+@register("prolu_ste", label="ProLU, straight-through", colour="#56B4E9")
 class ProLUSTE(ProLUReLU):
     """The same, the bias trained straight through its gate."""
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from saebook.sae.base import Losses, SAEStack
+from saebook.sae.registry import register
 
 
+@register("relu", label="baseline (ReLU + L1)", colour="#0072B2")
 class ReLU(SAEStack):
     """f(x) = ReLU(W_enc (x - b_dec) + b_enc);  xhat = W_dec f + b_dec."""
 
@@ -49,7 +51,7 @@ class ReLU(SAEStack):
         torch.sum(g, 0, out=self.b_dec.grad[i]).sub_(W_enc @ summed)
         return terms, counts.sum().to(x.dtype) / batch, counts > 0
 
-    # What a kind that gates otherwise says differently (ProLU) -------------------------------------------------------
+    # What an architecture with another gate overrides (ProLU) --------------------------------------------------------
 
     def _latents(self, i: int, xc: Tensor, out: Tensor) -> Tensor:
         """Latents [B, M] of member i for centred inputs `xc` [B, D], in `out`."""

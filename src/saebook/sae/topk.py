@@ -9,7 +9,6 @@ The auxiliary loss reads the columns of the dead latents and nothing else.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -17,12 +16,14 @@ from torch.nn import functional as F
 
 from saebook.common.errors import UserError
 from saebook.sae.base import Losses, Member, SAEStack
+from saebook.sae.registry import register
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
 _SPARSE = 32  # latents per active one above which entries cost less than matrix products (2 threads of an EPYC, D 128)
 _GATHERED = 8192  # decoder rows gathered at one time: some megabytes, which stay in a processor's cache
 
 
+@register("topk", label="TopK", colour="#009E73")
 class TopK(SAEStack):
     """f(x) = ReLU(TopK(W_enc (x - b_dec) + b_enc)), k of each member being its `sparsity`.
 
@@ -33,6 +34,7 @@ class TopK(SAEStack):
     saelens_name = "topk"
     per_latent = ("b_enc",)
     inner_biases = ("b_enc",)
+    variance: Tensor
 
     def __init__(
         self, d_in: int, d_sae: int, members: tuple[Member, ...], device="cpu", dtype=torch.float32,
@@ -41,7 +43,7 @@ class TopK(SAEStack):
         super().__init__(d_in, d_sae, members, device, dtype, per_token, transposed)
         for m in members:
             if m.sparsity != int(m.sparsity) or not 1 <= m.sparsity <= d_sae:
-                raise UserError(f"k of a TopK SAE is a whole number from 1 to d_sae = {d_sae}, not {m.sparsity:g}")
+                raise UserError(f"k of a TopK SAE must be a whole number from 1 to d_sae = {d_sae}, not {m.sparsity:g}")
         # "A power of two close to d_model / 2" (appendix B.1).
         self.k_aux = min(d_sae, k_aux or 2 ** max(0, round(math.log2(d_in / 2))))
         self.aux_weight = aux_weight
@@ -58,6 +60,9 @@ class TopK(SAEStack):
     def fold_scale(self, s: float) -> None:
         super().fold_scale(s)
         self.variance.div_(s * s)
+
+    def error_unit(self) -> Tensor:
+        return self.variance
 
     def encode(self, x: Tensor) -> Tensor:
         pre = torch.baddbmm(self.b_enc[:, None], x - self.b_dec[:, None], self.W_enc)
@@ -102,8 +107,8 @@ class TopK(SAEStack):
         error = active.decode(self.W_dec[i]).sub_(xc)
         terms = {"reconstruction": error.square().sum() / (batch * self.variance)}
         g = error * (2.0 / (batch * self.variance))
-        found, counts = active.gradients(self.W_dec[i], xc, g)
-        for name, gradient in found.items():
+        gradients, counts = active.gradients(self.W_dec[i], xc, g)
+        for name, gradient in gradients.items():
             getattr(self, name).grad[i] = gradient
         terms["auxiliary"] = torch.zeros_like(terms["reconstruction"])
         if revived is not None:
@@ -120,16 +125,8 @@ class TopK(SAEStack):
             getattr(self, name).grad[i].index_add_(1 if name == "W_enc" else 0, dead, gradient)
         return weight * missed.square().sum()
 
-    def to_saelens(self, i: int) -> tuple[dict, dict[str, Tensor]]:
-        cfg, tensors = super().to_saelens(i)
-        cfg["metadata"]["variance"] = float(self.variance)
-        return cfg | {"k": int(self.members[i].sparsity), "rescale_acts_by_decoder_norm": False}, tensors
-
-    @classmethod
-    def from_saelens(cls, cfg: dict, tensors: dict[str, Tensor]) -> Self:
-        single = super().from_saelens(cfg, tensors)
-        single.variance.fill_(cfg.get("metadata", {}).get("variance", float(cfg["d_in"])))
-        return single
+    def saelens_cfg(self, i: int) -> dict[str, object]:
+        return {"k": int(self.members[i].sparsity), "rescale_acts_by_decoder_norm": False}
 
 
 def _keep(pre: Tensor, k: int) -> Tensor:
@@ -192,14 +189,14 @@ class _Entries:
         starts = F.pad(ends, (1, 0))[:-1]
         # A column of ones makes the bias' gradient the same sum.
         summed = _bag(tokens, F.pad(xc, (0, 1), value=1.0), d_values.flatten()[order], starts)
-        found = {
+        gradients = {
             "W_dec": _bag(tokens, g, self.values.flatten()[order], starts),
             "W_enc": summed[:, :-1].T,
             "b_enc": summed[:, -1],
         }
         # How often a latent fired is a difference of running counts: no scatter, no waiting for a device.
         running = F.pad(active.flatten()[order].cumsum(0), (1, 0))
-        return found, running[ends] - running[starts]
+        return gradients, running[ends] - running[starts]
 
 
 def _bag(rows: Tensor, table: Tensor, weights: Tensor, starts: Tensor | None = None) -> Tensor:

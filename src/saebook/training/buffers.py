@@ -1,8 +1,8 @@
-"""What training is fed with: batches of a subject's activations, or of whole rows of text held at a site.
+"""Batches for training: of a subject's activations, or of whole rows of text held at a site.
 
-Activations come in blocks: some thousand rows of text, run through the subject, mixed, cut into batches. Rows stay whole
-where a loss looks at what the subject makes of a reconstruction. Either way a batch is a function of the seed and its number
-alone. Letters: B tokens in a batch, D d_in, T positions.
+Activations come in blocks: some thousand rows of text are run through the subject, mixed, and cut into batches. Rows stay
+whole where a loss looks at what the subject makes of a reconstruction. Either way a batch is a function of the seed and its
+number alone. Letters: B tokens in a batch, D d_in, T positions.
 """
 
 import math
@@ -20,7 +20,11 @@ _SUBJECT_ROWS = 64  # rows a pass of the subject
 
 
 class ActivationBuffer:
-    """Batches [B, D] of a subject's activations at a site, scaled so that E||x||^2 = D, in an order fixed by `seed`."""
+    """Batches [B, D] of a subject's activations at a site, scaled so that E||x||^2 = D, in an order fixed by `seed`.
+
+    `rows` [N, T] are tokens, whose first `skip` positions are left out; `block` rows are mixed at a time. Raises `UserError`
+    when a block does not fill one batch.
+    """
 
     def __init__(
         self,
@@ -43,11 +47,11 @@ class ActivationBuffer:
         self.scale = float((self.site.d_in / self._first.square().sum(1).mean()).sqrt())
 
     def sample(self, count: int) -> Tensor:
-        """Up to `count` scaled activations of the first block, for initialisation."""
+        """Up to `count` scaled activations [n, D] of the first block, for initialisation."""
         return self._first[:count] * self.scale
 
     def batches(self, start: int, steps: int) -> Iterator[Tensor]:
-        """Batches number `start` to `steps`."""
+        """Batches [B, D] with the numbers from `start` up to `steps`, that one left out."""
         for block in range(start // self.per_block, math.ceil(steps / self.per_block)):
             x = (self._first if block == 0 else self._activations(block)) * self.scale
             first = block * self.per_block
@@ -68,7 +72,10 @@ class ActivationBuffer:
 
 
 class RowBuffer:
-    """Batches of whole rows, `batch` tokens in all, as `Reference`s; every pass over the text has its own order."""
+    """Batches of whole rows, `batch` tokens in all, as `Reference`s; every pass over the text has its own order.
+
+    Raises `UserError` when `batch` is not a whole number of rows, or more than there are.
+    """
 
     scale = 1.0  # activations as they are: the weights of an objective are in their units
 
@@ -77,7 +84,7 @@ class RowBuffer:
         self.count = batch // rows.shape[1]
         if batch % rows.shape[1] or not 0 < self.count <= len(rows):
             raise UserError(
-                f"a batch of {batch} tokens is no whole number of rows of {rows.shape[1]}, or more than there are"
+                f"a batch of {batch} tokens must be a whole number of rows of {rows.shape[1]} tokens, at most {len(rows)} rows"
             )
 
     def sample(self, count: int) -> Tensor:
@@ -87,7 +94,7 @@ class RowBuffer:
         return torch.cat(parts).clone()
 
     def batches(self, start: int, steps: int) -> Iterator[Reference]:
-        """Batches number `start` to `steps`."""
+        """Batches [B, D] with the numbers from `start` up to `steps`, that one left out."""
         for step in range(start, steps):
             yield Reference(self.subject, self._tokens(step), self.site)
 

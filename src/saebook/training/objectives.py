@@ -1,36 +1,22 @@
-"""What a reconstruction is compared with: the activation itself, the model's predictions, or both and what lies between.
+"""Objectives that judge a reconstruction at the site, by the model's predictions, or at the positions in between.
 
 The e2e paper's three objectives (sections 2.2 and 2.3, Eq. 1), with the means of its code: mean squared errors run over the
-width, the KL divergence is that of the original predictions from the new ones, per token. L1 belongs to the SAE.
-Letters: S SAEs, N = B*T tokens, D d_model, V vocabulary.
+width, the KL divergence is that of the original predictions from the new ones, per token. Penalties belong to the SAE, and
+every architecture works with every objective (`SAEStack.pulled`). Letters: S SAEs, N = B*T tokens, D d_model, V vocabulary.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses
-from saebook.sae.normalised_relu import NormalisedReLU
+from saebook.sae.base import Losses, SAEStack
 from saebook.subject.model import Intervention, Site, Subject
+from saebook.training.config import Objective
 
 _TOKENS = {"cpu": 4096, "cuda": 131_072}  # tokens that go through the upper blocks at one time
 _CHUNK = {"cpu": (1024, 1024), "cuda": (16_384, 4096)}  # tokens and vocabulary entries whose logits exist at one time
-
-
-@dataclass(frozen=True)
-class Objective:
-    """Weights of the terms: error at the site, KL of the predictions, and (in all) errors at the later residual positions."""
-
-    reconstruction: float = 0.0
-    kl: float = 0.0
-    downstream: float = 0.0
-
-    @property
-    def local(self) -> bool:
-        """Whether nothing after the site matters."""
-        return not (self.kl or self.downstream)
 
 
 def later_sites(subject: Subject, site: Site) -> list[Site]:
@@ -40,7 +26,7 @@ def later_sites(subject: Subject, site: Site) -> list[Site]:
 
 
 class Reference:
-    """One batch of text as the subject itself treats it: activations at the site, and what becomes of them.
+    """One batch of text as the subject itself processes it: activations at the site, and what becomes of them.
 
     `x` [N, D] are the activations; the rest is computed when first asked for, once for all SAEs.
     """
@@ -55,7 +41,7 @@ class Reference:
         self._clean: tuple | None = None
 
     def clean(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Hidden states [N, D], log partition [N] and mean unembedding [N, D] of the predictions, and later activations [N, D]."""
+        """Of the unchanged pass: final hidden states [N, D], log partition [N], mean unembedding [N, D], later activations [N, D]."""
         if self._clean is None:
             with torch.no_grad():
                 hidden, later = self.intervene.onwards(self.activations, self.later_sites)
@@ -65,10 +51,16 @@ class Reference:
         return self._clean
 
 
-def step_gradients(stack: NormalisedReLU, reference: Reference, objective: Objective) -> Losses:
-    """Gradients of `objective` plus lambda/D ||f||_1 for every member of `stack` into `.grad`."""
+def step_gradients(
+    stack: SAEStack, reference: Reference, objective: Objective, dead: Sequence[Tensor] | None = None
+) -> Losses:
+    """Gradients of `objective` plus the stack's own penalties, for every member, into `.grad`.
+
+    The total is O(xhat) + c P (`SAEStack.pulled`): L1 is lambda/D ||f||_1 as in the e2e paper, Gated adds its auxiliary
+    term over D, TopK its AuxK of the `dead` latents at variance/D. Raises `UserError` where no later position exists.
+    """
     at_once = members_at_once(objective, len(reference.x), reference.x.device.type)
-    return stack.pulled(reference.x, lambda xhat: pull(xhat, reference, objective), at_once)
+    return stack.pulled(reference.x, lambda xhat: pull(xhat, reference, objective), at_once, dead)
 
 
 def members_at_once(objective: Objective, tokens: int, device: str) -> int:

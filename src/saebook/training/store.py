@@ -1,7 +1,9 @@
-"""The store of trained SAEs: one folder per run, named by its configuration, whole or absent.
+"""The store of trained SAEs: one folder per run, named by its key, whole or absent.
 
 A run is SAELens' own layout (``cfg.json`` and ``sae_weights.safetensors``), so that SAELens, SAEBench and their
-friends open it; what is ours lies under ``metadata``.
+friends open it; what is ours lies under ``metadata``. A key covers the source that made the run (`training.sweep`). When
+that source changes or moves, old runs are no longer asked for and new ones are trained: there is no command that renames
+keys, and folders of old runs may be deleted.
 """
 
 import contextlib
@@ -9,53 +11,29 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from saebook.common import paths
 from saebook.common.errors import UserError
+from saebook.formats import saelens
+from saebook.sae.base import SAEStack
+from saebook.training.checkpoint import Checkpoint, room_on_disk
 
 _CFG, _WEIGHTS = "cfg.json", "sae_weights.safetensors"
+_ABANDONED = 3600.0  # seconds after which a half-written folder belongs to no running process
 
 
 def key_of(config: dict) -> str:
     """A name for a configuration: 16 hex digits of the hash of its canonical JSON."""
     return hashlib.sha256(json.dumps(config, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The state of a training run under way, kept whole in one file."""
-
-    file: Path
-
-    def load(self) -> dict | None:
-        """The state kept last, or None. A damaged file is reported and passed over: the run begins again."""
-        if not self.file.is_file():
-            return None
-        try:
-            return torch.load(self.file, weights_only=True)
-        except Exception as error:  # torch raises half a dozen kinds for a cut-off file
-            print(f"saebook: checkpoint {self.file} is damaged ({type(error).__name__}); starting again")
-            return None
-
-    def save(self, state: dict) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.file.with_suffix(f".{uuid.uuid4().hex[:8]}.aside")
-        with _room_on_disk(aside):
-            torch.save(state, aside)
-            aside.replace(self.file)
-
-    def clear(self) -> None:
-        self.file.unlink(missing_ok=True)
 
 
 class Store:
@@ -65,24 +43,42 @@ class Store:
         self.root = root or paths.runs()
 
     def has(self, key: str) -> bool:
-        return (self.root / key / _CFG).is_file()
+        """Whether the run is there: both of its files are."""
+        return all((self.root / key / name).is_file() for name in (_CFG, _WEIGHTS))
 
     def save(self, key: str, cfg: dict, tensors: dict[str, Tensor]) -> None:
-        """Put a run in the store. It appears whole, by one rename, or not at all; a run already there is kept."""
+        """Put a run in the store. It appears whole, by one rename, or not at all.
+
+        A run already there is kept; a half-made folder in its place is replaced. Raises `UserError` when the disk is full.
+        """
         aside = self.root / f".{key}.{uuid.uuid4().hex[:8]}.aside"
-        with _room_on_disk(aside):
+        with room_on_disk(aside):
             aside.mkdir(parents=True)
             save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside / _WEIGHTS)
             (aside / _CFG).write_text(json.dumps(cfg, indent=1, allow_nan=False) + "\n", "utf-8")
             for name in (_WEIGHTS, _CFG):
                 with open(aside / name, "rb") as written:
                     os.fsync(written.fileno())
-            try:
-                aside.rename(self.root / key)
-            except OSError:
-                if not self.has(key):
-                    raise
+            self._put(aside, key)
+
+    def save_sae(self, key: str, stack: SAEStack, i: int = 0, metadata: dict | None = None) -> None:
+        """`save` member i of a stack, with further `metadata` (JSON)."""
+        cfg, tensors = saelens.pack(stack, i)
+        cfg["metadata"] |= metadata or {}
+        self.save(key, cfg, tensors)
+
+    def _put(self, aside: Path, key: str) -> None:
+        try:
+            aside.rename(self.root / key)
+        except OSError:
+            if self.has(key):
                 shutil.rmtree(aside)
+                return
+            # What is in the way is no run but a folder that lost a file.
+            left = self.root / f".{key}.{uuid.uuid4().hex[:8]}.aside"
+            (self.root / key).rename(left)
+            aside.rename(self.root / key)
+            shutil.rmtree(left, ignore_errors=True)
 
     def load(self, key: str) -> tuple[dict, dict[str, Tensor]]:
         """`(cfg, tensors)` of a run. Raises `UserError` when it is absent or damaged."""
@@ -96,27 +92,51 @@ class Store:
                 f"run {folder} is damaged ({type(error).__name__}): delete that folder, it will be trained again"
             ) from None
 
+    def load_sae(self, key: str) -> SAEStack:
+        """The SAE of a run, a stack of one on the CPU; its architecture is read from the run itself.
+
+        Raises `UserError` when the run is absent or damaged.
+        """
+        return saelens.from_saelens(*self.load(key))
+
+    def metadata(self, key: str) -> dict:
+        """What a run says of itself: subject, text, training, metrics, history. Raises as `load`."""
+        return self.load(key)[0]["metadata"]
+
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Hold `key`, so that a second process waits and then finds the runs there."""
+        """Hold `key`, so that a second process waits and then finds the runs there.
+
+        Leftovers of killed processes go: locks that nobody holds, and what was half written more than an hour ago.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / f".{key}.lock"):
-            yield
+        self._clean()
+        file = self.root / f".{key}.lock"
+        with FileLock(file):
+            try:
+                yield
+            finally:  # whoever waits on this file sees that it is gone and makes a new one
+                file.unlink(missing_ok=True)
+
+    def _clean(self) -> None:
+        for left in (*self.root.glob(".*"), *(self.root / "checkpoints").glob("*.aside")):
+            with contextlib.suppress(OSError, Timeout):
+                if time.time() - left.stat().st_mtime < _ABANDONED:
+                    continue
+                if left.suffix == ".lock":
+                    with FileLock(left, timeout=0):
+                        left.unlink()
+                elif left.suffix == ".aside":
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def checkpoint(self, key: str) -> Checkpoint:
+        """The checkpoint of the runs trained together under `key`."""
         return Checkpoint(self.root / "checkpoints" / f"{key}.pt")
 
 
-@contextlib.contextmanager
-def _room_on_disk(aside: Path) -> Iterator[None]:
-    """Whatever goes wrong while `aside` is written, it is removed; a full disk is said in one line."""
-    try:
-        yield
-    except BaseException as error:
-        shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink(missing_ok=True)
-        full = getattr(error, "errno", None) == 28 or "No space left" in str(error)
-        if full:
-            raise UserError(
-                f"the disk that holds {aside.parent} is full: free some space and run the command again"
-            ) from None
-        raise
+def load_sae(key: str, root: Path | None = None) -> SAEStack:
+    """The SAE of the run `key`, a stack of one, from the store at `root` (default: `paths.runs()`).
+
+    Raises `UserError` when the run is absent or damaged.
+    """
+    return Store(root).load_sae(key)

@@ -13,7 +13,7 @@ from saebook.common.progress import bar
 from saebook.evaluation.geometry import max_cosine
 from saebook.evaluation.intervals import Interval, bootstrap_interval
 from saebook.evaluation.pareto import matched_ratio, value_at
-from saebook.sae.normalised_relu import NormalisedReLU
+from saebook.sae.base import SAEStack
 from saebook.subject.model import Site, Subject
 from saebook.training.objectives import Reference
 from saebook.training.store import Store
@@ -76,9 +76,9 @@ def at_level(table: pd.DataFrame, level: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def loaded(row, store: Store | None = None) -> NormalisedReLU:
+def loaded(row, store: Store | None = None) -> SAEStack:
     """The SAE of a row of a sweep's table."""
-    return NormalisedReLU.from_saelens(*(store or Store()).load(row.key))
+    return (store or Store()).load_sae(row.key)
 
 
 @torch.no_grad()
@@ -141,7 +141,7 @@ def error_ratios_between_seeds(errors: pd.DataFrame, site: Site, method: str) ->
 
 
 @torch.no_grad()
-def alive_directions(sae: NormalisedReLU, subject: Subject, site: Site, rows: Tensor) -> Tensor:
+def alive_directions(sae: SAEStack, subject: Subject, site: Site, rows: Tensor) -> Tensor:
     """Unit directions [n, D] of the dictionary elements that fire at least once on `rows`."""
     sae = sae.to(subject.device)
     fired = torch.zeros(sae.d_sae, dtype=torch.bool, device=subject.device)

@@ -36,6 +36,12 @@ def thresholds(sae: Gated) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
+def _gated(key: str, store: Store | None) -> Gated:
+    sae = (store or Store()).load_sae(key)
+    assert isinstance(sae, Gated), f"run {key} is not a Gated SAE"
+    return sae
+
+
 @torch.inference_mode()
 def compared(
     table: pd.DataFrame, subject: Subject, site: Site, rows: Tensor, skip: int, store: Store | None = None
@@ -48,7 +54,7 @@ def compared(
     lines = []
     inputs = [subject.activations(part, site)[:, skip:].flatten(0, 1) for part in rows.split(_ROWS)]
     for row in table[table.method == "gated"].itertuples():
-        single = Gated.from_saelens(*(store or Store()).load(row.key)).to(subject.device)
+        single = _gated(row.key, store).to(subject.device)
         for dtype in (torch.float32, torch.float64):
             sae = single.to(dtype)
             parts = [_differences(sae, x.to(dtype)) for x in inputs]
@@ -98,7 +104,7 @@ def shapes(
     Chosen by rule: of the latents that fire on `at_least` tokens (of all, where none does), those whose threshold lies at
     the `quantiles`. `row` is a line of a sweep's table.
     """
-    sae = Gated.from_saelens(*(store or Store()).load(row.key)).to(subject.device)
+    sae = _gated(row.key, store).to(subject.device)
     x = torch.cat([subject.activations(part, site)[:, skip:].flatten(0, 1) for part in rows.split(_ROWS)])
     f, z, theta = sae.encode(x)[0], pre_activations(sae, x), sae.threshold()[0]
     often = ((f > 0).sum(0) >= at_least).nonzero()[:, 0]
@@ -115,7 +121,5 @@ def shapes(
 @torch.inference_mode()
 def positive_thresholds(table: pd.DataFrame, store: Store | None = None) -> list[float]:
     """The share of latents whose threshold is above zero, so that they jump, one value per Gated SAE of `table`."""
-    found = (
-        Gated.from_saelens(*(store or Store()).load(row.key)) for row in table[table.method == "gated"].itertuples()
-    )
+    found = (_gated(row.key, store) for row in table[table.method == "gated"].itertuples())
     return [float((sae.threshold() > 0).float().mean()) for sae in found]

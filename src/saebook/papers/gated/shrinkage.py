@@ -5,7 +5,6 @@ import pandas as pd
 import torch
 
 from saebook.evaluation.metrics import Sums, relative_reconstruction_bias
-from saebook.sae import registry
 from saebook.subject.model import Site, Subject
 from saebook.training.store import Store
 
@@ -30,8 +29,7 @@ def rescaled(row: pd.Series, subject: Subject, site: Site, rows: torch.Tensor, s
     `row` is a line of a sweep's table, `rows` [N, T] validation tokens. By Eq. 9 the bias after is one; the error says how
     much of the damage one factor repairs.
     """
-    cfg, tensors = (store or Store()).load(row.key)
-    sae = registry.get(row.method).from_saelens(cfg, tensors).to(subject.device)
+    sae = (store or Store()).load_sae(row.key).to(subject.device)
     before, after = Sums(), Sums()
     for part in rows.split(32):
         x, _, _ = sae.prepare(subject.activations(part, site)[:, skip:].flatten(0, 1))

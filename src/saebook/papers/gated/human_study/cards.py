@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from saebook.sae import registry
 from saebook.sae.base import SAEStack
 from saebook.subject.model import Site, Subject
 from saebook.training.store import Store
@@ -66,7 +65,7 @@ def drawn(
     entries, made = [], []
     for _, row in chosen.iterrows():
         pairs = [pair for pair in range(features) if seeds[pair % len(seeds)] == row.seed]
-        sae = _stored(row, subject)
+        sae = Store().load_sae(row.key).to(subject.device)
         f = activations(sae, subject, site, rows, skip)
         latents = rng.choice(np.flatnonzero(f.flatten(0, 1).amax(0).cpu().numpy() > 0), len(pairs), replace=False)
         for pair, latent in zip(pairs, latents, strict=True):
@@ -116,8 +115,3 @@ def promoted(sae: SAEStack, latent: int, subject: Subject, site: Site) -> tuple[
     W_U, _ = subject.unembedding()
     raised = sae.W_dec[0, latent].to(W_U) @ W_U
     return tuple(map(subject.tokenizer.decode, raised.topk(_PROMOTED).indices.tolist()))
-
-
-def _stored(row: pd.Series, subject: Subject) -> SAEStack:
-    cfg, tensors = Store().load(row.key)
-    return registry.get(row.method).from_saelens(cfg, tensors).to(subject.device)

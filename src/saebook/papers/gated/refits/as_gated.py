@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from saebook.evaluation import metrics
-from saebook.sae import registry
 from saebook.sae.base import SAEStack
 from saebook.sae.gated import Gated
 from saebook.sae.relu import ReLU
@@ -32,15 +31,18 @@ def as_gated(sae: ReLU) -> Gated:
     return gated
 
 
-def stored(key: str, architecture: str, device: torch.device, store: Store | None = None) -> Gated:
+def stored(key: str, device: torch.device, store: Store | None = None) -> Gated:
     """The run `key` of the store, a baseline or a Gated SAE, as a Gated one."""
-    sae = registry.get(architecture).from_saelens(*(store or Store()).load(key)).to(device)
-    return sae if isinstance(sae, Gated) else as_gated(sae)
+    sae = (store or Store()).load_sae(key).to(device)
+    if isinstance(sae, ReLU):
+        return as_gated(sae)
+    assert isinstance(sae, Gated), f"run {key} is neither a baseline nor a Gated SAE"
+    return sae
 
 
 def rows_of(split: str, count: int, subject: Subject, data: Data) -> Tensor:
     """The first `count` rows [N, T] of the split "train" or "validation"."""
-    rows = tokens(data.source, subject.tokenizer, split, subject.context)[:count]
+    rows = tokens(data.source, subject.tokenizer, split, data.row_length(subject.context))[:count]
     return torch.from_numpy(rows.astype(np.int64)).to(subject.device)
 
 

@@ -5,19 +5,19 @@ stream that trained the baseline, from the baseline itself. Letters: B tokens in
 """
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from saebook.common import fingerprint
 from saebook.papers.gated.refits.as_gated import measured, rows_of, stored
 from saebook.sae.gated import Gated
 from saebook.subject.model import Site, Subject
 from saebook.text.tokens import tokens
 from saebook.training.buffers import ActivationBuffer
 from saebook.training.store import Store, key_of
-from saebook.training.sweep import Data, rooms_hash
+from saebook.training.sweep import Data, SweepResult
 
 
 @dataclass(frozen=True)
@@ -32,29 +32,25 @@ class Fit:
 def rescaled(
     table: pd.DataFrame, subject: Subject, site: Site, data: Data, fit: Fit, store: Store | None = None,
     method: str = "relu",
-) -> pd.DataFrame:  # fmt: skip
+) -> SweepResult:  # fmt: skip
     """The SAEs of `method` in a sweep's `table` with rescale and shift learnt: a table like it, of the method "rescaled".
 
-    What was fitted lies in the store like any run; `attrs["trained"]` says how many were not there yet.
+    The fitted SAEs are kept in the store like any run; `trained` says how many were fitted now.
     """
     store, runs = store or Store(), table[table.method == method].reset_index(drop=True)
-    rooms = [rooms_hash(), Path(__file__).read_text("utf-8")]
-    keys = [key_of({"run": key, "data": asdict(data), "fit": asdict(fit), "rooms": rooms}) for key in runs.key]
+    source = fingerprint.of(__name__)
+    keys = [key_of({"run": key, "data": asdict(data), "fit": asdict(fit), "source": source}) for key in runs.key]
     with store.lock(key_of({"rescaled": keys})):
         missing = [i for i, key in enumerate(keys) if not store.has(key)]
         if missing:
-            gated = [stored(runs.key[i], method, subject.device, store) for i in missing]
+            gated = [stored(runs.key[i], subject.device, store) for i in missing]
             learn(gated, _stream(subject, site, data, fit), fit)
             rows = rows_of("validation", data.eval_rows, subject, data)
             found = measured(gated, runs.loc[missing], "rescaled", subject, site, rows, data.skip)
             for i, sae, (_, row) in zip(missing, gated, found.iterrows(), strict=True):
-                cfg, tensors = sae.to_saelens(0)
-                cfg["metadata"] |= {"row": row.to_dict(), "fit": asdict(fit)}
-                store.save(keys[i], cfg, tensors)
-    lines = [store.load(key)[0]["metadata"]["row"] | {"key": key} for key in keys]
-    found = pd.DataFrame(lines, columns=list(table.columns))
-    found.attrs["trained"] = len(missing)
-    return found
+                store.save_sae(keys[i], sae, metadata={"row": row.to_dict(), "fit": asdict(fit)})
+    lines = [store.metadata(key)["row"] | {"key": key} for key in keys]
+    return SweepResult(pd.DataFrame(lines, columns=list(table.columns)), len(missing))
 
 
 def learn(saes: list[Gated], stream: ActivationBuffer, fit: Fit) -> list[list[float]]:
@@ -89,5 +85,5 @@ def reconstruction(sae: Gated, x: Tensor) -> Tensor:
 
 
 def _stream(subject: Subject, site: Site, data: Data, fit: Fit) -> ActivationBuffer:
-    rows = tokens(data.source, subject.tokenizer, "train", subject.context)
+    rows = tokens(data.source, subject.tokenizer, "train", data.row_length(subject.context))
     return ActivationBuffer(subject, site, rows, fit.batch, data.order_seed, data.skip, data.block)

@@ -54,7 +54,7 @@ def pruned(
     Thresholds and shares come from the first `choice_rows` rows of the training text; the table is measured on held-out text.
     """
     runs = table[table.method == method].reset_index(drop=True)
-    saes = [stored(key, method, subject.device) for key in runs.key]
+    saes = [stored(key, subject.device) for key in runs.key]
     seen, validation = (
         rows_of("train", choice_rows, subject, data),
         rows_of("validation", data.eval_rows, subject, data),

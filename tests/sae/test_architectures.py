@@ -1,18 +1,21 @@
-"""The architectures: each loss term reaches the parameters it should, and the fast gradients are the true ones."""
+"""Every registered architecture: each loss term reaches the parameters it should, and hand-written gradients are true.
+
+An architecture that is added is tested here by itself, from its registration alone.
+"""
 
 import pytest
 import torch
 
 from saebook.common.errors import UserError
 from saebook.sae import topk
-from saebook.sae.base import Member, geometric_median
+from saebook.sae.base import Losses, Member, SAEStack, geometric_median
 from saebook.sae.gated import Gated
-from saebook.sae.registry import ARCHITECTURES, build
+from saebook.sae.registry import build, get, names
 from saebook.sae.topk import TopK
 
 D, M, B = 12, 40, 64
-SPARSITIES = dict.fromkeys(ARCHITECTURES, (0.3, 1.5)) | {"topk": (3, 7)}
-SPHERE = [kind for kind in ARCHITECTURES if kind != "normalised_relu"]  # those whose decoder rows are kept at unit norm
+SPARSITIES = dict.fromkeys(names(), (0.3, 1.5)) | {"topk": (3, 7)}
+SPHERE = [kind for kind in names() if kind != "normalised_relu"]  # those whose decoder rows are kept at unit norm
 SMOOTH = (
     "relu",
     "gated",
@@ -44,9 +47,9 @@ def gradients(made):
     return {name: p.grad.clone() for name, p in made.named_parameters()}
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", names())
 @pytest.mark.parametrize("dead", [None, DEAD, FEW])
-def test_fast_gradients_are_autograds(kind, dead):
+def test_step_gradients_equal_autograd(kind, dead):
     made, x = stack(kind), data()
     plain = made.loss(x, dead)
     plain.total.sum().backward()
@@ -62,15 +65,69 @@ def test_fast_gradients_are_autograds(kind, dead):
     assert torch.equal(fast.fired, plain.fired) and torch.allclose(fast.l0, plain.l0)
 
 
+@pytest.mark.parametrize("kind", names())
+def test_error_unit_is_what_the_loss_divides_squared_errors_by(kind):
+    made, x = stack(kind), data()
+    squared = (made.reconstruct(x) - x).square().sum(-1).mean(-1)
+    assert torch.allclose(made.loss(x).terms["reconstruction"] * made.error_unit(), squared, rtol=1e-10)
+
+
+class Minimal(SAEStack):
+    """An architecture with nothing but `encode` and `loss`."""
+
+    def encode(self, x):
+        return torch.bmm(x - self.b_dec[:, None], self.W_enc).relu()
+
+    def loss(self, x, dead=None):
+        f = self.encode(x)
+        terms = {
+            "reconstruction": (self.decode(f) - x).square().sum(-1).mean(-1),
+            "sparsity": f.new_tensor(self.sparsity) * f.sum(-1).mean(-1),
+        }
+        return Losses(sum(terms.values()), terms, (f > 0).sum(-1).to(x.dtype).mean(-1), (f > 0).any(1))
+
+
+def test_encode_and_loss_are_enough():
+    made, x = Minimal(D, M, (Member(1, 0.3), Member(2, 1.5)), dtype=torch.float64), data()
+    assert not made.has_own_gradients()
+    expected = torch.autograd.grad(made.loss(x).total.sum(), list(made.parameters()))
+    losses = made.step_gradients(x)
+    assert all(torch.equal(p.grad, g) for p, g in zip(made.parameters(), expected, strict=True))
+    assert torch.equal(losses.total, made.loss(x).total) and not losses.total.requires_grad
+    assert torch.equal(made.encode(x), stack_without_bias(made).encode(x))
+
+
+def stack_without_bias(made):
+    relu = build("relu", D, M, made.members, dtype=torch.float64)
+    assert torch.equal(relu.W_enc, made.W_enc)
+    return relu
+
+
+def test_hand_written_gradients_are_not_used_for_another_loss():
+    class Doubled(Gated):
+        def loss(self, x, dead=None):
+            losses = super().loss(x, dead)
+            return Losses(2 * losses.total, {n: 2 * t for n, t in losses.terms.items()}, losses.l0, losses.fired)
+
+    written = {"relu", "gated", "topk", "gated_no_r_mag", "prolu_ste", "normalised_relu"}
+    assert Gated.has_own_gradients() and not Doubled.has_own_gradients()
+    assert all(get(kind).has_own_gradients() for kind in written)
+    plain, twice = stack("gated"), Doubled(D, M, stack("gated").members, dtype=torch.float64)
+    twice.load_state_dict(plain.state_dict())
+    plain.step_gradients(data())
+    twice.step_gradients(data())
+    assert torch.allclose(twice.W_enc.grad, 2 * plain.W_enc.grad, rtol=1e-9)
+
+
 @pytest.mark.parametrize("dead", [None, DEAD, FEW])
-def test_topks_entries_and_its_grid_are_one_function(monkeypatch, dead):
-    found = []
+def test_topk_sparse_and_dense_paths_agree(monkeypatch, dead):
+    results = []
     for least in (0, 10**6):  # every latent by itself; everything by matrix products
         monkeypatch.setattr(topk, "_SPARSE", least)
         made = stack("topk")
         losses = made.step_gradients(data(), dead)
-        found.append((losses, gradients(made)))
-    (one, sparse), (other, dense) = found
+        results.append((losses, gradients(made)))
+    (one, sparse), (other, dense) = results
     assert all(torch.allclose(sparse[name], dense[name], rtol=1e-9, atol=1e-12) for name in dense)
     assert torch.allclose(one.total, other.total, rtol=1e-12) and torch.equal(one.fired, other.fired)
     assert torch.equal(one.l0, other.l0)
@@ -129,11 +186,11 @@ def routes(made, term, x, dead):
 
 
 @pytest.mark.parametrize(("kind", "term"), ROUTES)
-def test_each_term_reaches_its_parameters_and_no_others(kind, term):
+def test_each_loss_term_reaches_its_parameters_and_no_others(kind, term):
     assert routes(stack(kind), term, data(), DEAD) == ROUTES[kind, term]
 
 
-def test_b_dec_feels_gateds_auxiliary_terms_only_through_the_centring():
+def test_gated_auxiliary_loss_reaches_b_dec_only_through_centring():
     made, x = stack("gated"), data()
     made.loss(x).terms["auxiliary"].sum().backward()
     # d/db_dec = -W_enc (d/dh summed over tokens), and d/dh summed is exactly b_gate's gradient.
@@ -141,21 +198,21 @@ def test_b_dec_feels_gateds_auxiliary_terms_only_through_the_centring():
     assert torch.allclose(made.b_dec.grad, expected, rtol=1e-9)
 
 
-def test_an_unfrozen_decoder_would_be_caught(monkeypatch):
+def test_route_check_detects_an_unfrozen_decoder(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "detach", lambda self: self)
     assert "W_dec" in routes(stack("gated"), "auxiliary", data(), None)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ARCHITECTURES if kind.startswith("gated_")])
-def test_an_ablation_with_its_one_thing_undone_is_gated(kind):
+@pytest.mark.parametrize("kind", [kind for kind in names() if kind.startswith("gated_")])
+def test_gated_variants_differ_from_gated_in_one_thing_only(kind):
     """Where all kinds are one function (no rescale, one encoder), only what the ablation is about may differ."""
     gated, other, x = stack("gated"), stack(kind), data()
     gated.r_mag.data.zero_()
     for name, parameter in other.named_parameters():
         parameter.data.copy_(getattr(gated, "W_enc" if name == "W_mag" else name))
     assert torch.allclose(other.encode(x), gated.encode(x), rtol=1e-12)
-    found, expected = other.step_gradients(x), gated.step_gradients(x)
-    assert torch.allclose(found.total, expected.total, rtol=1e-12)
+    losses, expected = other.step_gradients(x), gated.step_gradients(x)
+    assert torch.allclose(losses.total, expected.total, rtol=1e-12)
     changed = {
         n for n, p in other.named_parameters() if not torch.allclose(p.grad, getattr(gated, n, p).grad, rtol=1e-9)
     }
@@ -164,16 +221,16 @@ def test_an_ablation_with_its_one_thing_undone_is_gated(kind):
         assert torch.allclose(other.W_enc.grad + other.W_mag.grad, gated.W_enc.grad, rtol=1e-9)
 
 
-def test_an_untied_encoder_is_reborn_whole_and_is_no_jumprelu():
+def test_untied_gated_resamples_both_encoders_and_has_no_threshold():
     made, x = stack("gated_untied"), data()
     made.resample(1, torch.tensor([3, 8]), x[:2])
     assert torch.equal(made.W_mag[1][:, [3, 8]], made.W_enc[1][:, [3, 8]]) and made.latent_slices()["W_mag"] == 2
     assert not torch.equal(made.W_mag[1], made.W_enc[1])
-    with pytest.raises(UserError, match="no JumpReLU"):
+    with pytest.raises(UserError, match="not a JumpReLU"):
         made.threshold()
 
 
-def test_auxk_trains_the_dead_and_only_the_dead():
+def test_auxk_trains_dead_latents_only():
     made, x = stack("topk"), data()
     made.loss(x, DEAD).terms["auxiliary"].sum().backward()
     assert made.W_enc.grad[0][:, :9].abs().sum() > 0 and made.W_dec.grad[0][:9].abs().sum() > 0
@@ -181,20 +238,20 @@ def test_auxk_trains_the_dead_and_only_the_dead():
     assert made.loss(x).terms["auxiliary"].abs().max() == 0 and made.loss(x, DEAD).terms["auxiliary"][1] == 0
 
 
-def test_auxk_is_the_papers_formula_and_weight():
+def test_auxk_matches_the_paper():
     made, x = stack("topk"), data()
     assert (made.k_aux, build("topk", 768, 3072, (Member(0, 32),)).k_aux) == (8, 512)
-    found = made.loss(x, DEAD).terms["auxiliary"][0]
+    auxiliary = made.loss(x, DEAD).terms["auxiliary"][0]
     f = made.encode(x)[0]
     error = x - f @ made.W_dec[0] - made.b_dec[0]
     pre = ((x - made.b_dec[0]) @ made.W_enc[0] + made.b_enc[0])[:, :9]  # nine dead ones, of which the 8 strongest
     values, latents = pre.topk(8)
     guess = torch.zeros_like(pre).scatter(1, latents, values.relu()) @ made.W_dec[0, :9]
     expected = (error - guess).square().sum() / (error - error.mean(0)).square().sum() / 32
-    assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+    assert auxiliary.item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_prolu_gates_without_shifting_and_its_two_gradients_are_those_proposed():
+def test_prolu_forward_and_both_synthetic_gradients():
     m = torch.tensor([[-1.0, 0.5, 2.0, 3.0]], dtype=torch.float64)
     bias, d_f = torch.tensor([[0.0, -1.0, -1.0, 1.0]], dtype=torch.float64), torch.tensor([[1.0, 1.0, 0.5, -2.0]])
     for kind, at_m, at_b in (
@@ -211,8 +268,8 @@ def test_prolu_gates_without_shifting_and_its_two_gradients_are_those_proposed()
         assert x.grad.tolist() == [at_m] and one.b_enc.grad.tolist() == [at_b]
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_a_token_normalised_on_its_own_comes_back(kind):
+@pytest.mark.parametrize("kind", names())
+def test_per_token_normalisation_inverts(kind):
     x = 3 + 7 * data()
     made = build(kind, D, M, (Member(1, 2),), dtype=torch.float64, per_token=True)
     z, mean, spread = made.prepare(x)
@@ -222,12 +279,10 @@ def test_a_token_normalised_on_its_own_comes_back(kind):
     assert made.options()["per_token"] and made.member(0).per_token
     plain, nothing, one = build(kind, D, M, (Member(1, 2),), dtype=torch.float64).prepare(x)
     assert plain is x and nothing == 0 and one == 1
-    cfg, tensors = made.to_saelens(0)
-    assert cfg["normalize_activations"] == "layer_norm" and ARCHITECTURES[kind].from_saelens(cfg, tensors).per_token
 
 
 @pytest.mark.parametrize("kind", SPHERE)
-def test_an_encoder_of_its_own_starts_elsewhere_at_the_same_size(kind):
+def test_untransposed_encoder_starts_apart_at_the_same_norm(kind):
     own = build(kind, D, M, (Member(1, 2), Member(2, 2)), transposed=False)
     tied = build(kind, D, M, (Member(1, 2), Member(2, 2)))
     assert torch.equal(own.W_dec, tied.W_dec) and torch.equal(tied.W_enc, tied.W_dec.transpose(1, 2))
@@ -236,7 +291,7 @@ def test_an_encoder_of_its_own_starts_elsewhere_at_the_same_size(kind):
     assert torch.equal(own.member(1).W_enc, own.W_enc[1:])
 
 
-def test_without_its_weight_the_auxiliary_loss_is_off():
+def test_zero_aux_weight_switches_auxk_off():
     made, x = stack("topk"), data()
     made.aux_weight = 0.0
     made.step_gradients(x, DEAD)
@@ -251,8 +306,8 @@ def test_one_token_with_dead_latents_has_finite_gradients():
     assert all(p.grad.isfinite().all() for p in made.parameters())
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_a_stack_is_its_members(kind):
+@pytest.mark.parametrize("kind", names())
+def test_stack_equals_its_members(kind):
     whole, x = stack(kind), data()
     whole.step_gradients(x, DEAD)
     for i, member in enumerate(whole.members):
@@ -268,7 +323,7 @@ def test_a_stack_is_its_members(kind):
 
 
 @pytest.mark.parametrize("kind", SPHERE)
-def test_the_decoder_stays_on_the_sphere(kind):
+def test_decoder_rows_keep_unit_norm(kind):
     made, x = stack(kind, torch.float32), data(torch.float32)
     made.step_gradients(x)
     made.constrain_gradient()
@@ -280,8 +335,8 @@ def test_the_decoder_stays_on_the_sphere(kind):
     assert torch.allclose(made.W_dec.norm(dim=-1), torch.ones(2, M), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_folding_a_scale_is_exact(kind):
+@pytest.mark.parametrize("kind", names())
+def test_fold_scale_is_exact(kind):
     made, x = stack(kind), data()
     before = made.reconstruct(3.0 * x) / 3.0
     latents = made.encode(3.0 * x) / 3.0
@@ -290,7 +345,7 @@ def test_folding_a_scale_is_exact(kind):
     assert torch.allclose(made.encode(x), latents, rtol=1e-10, atol=1e-12)
 
 
-def test_the_gated_encoder_is_a_jumprelu():
+def test_gated_encoder_is_a_jumprelu():
     made, x = stack("gated"), data()
     z = torch.bmm(x - made.b_dec[:, None], made.W_enc) * made.r_mag[:, None].exp() + made.b_mag[:, None]
     jump = (z > made.threshold()[:, None]) * z.relu()
@@ -327,26 +382,8 @@ def test_resampling_follows_the_recipe(kind):
     assert torch.equal(made.W_dec[0], before[0]) and torch.equal(made.W_dec[1, others], before[1, others])
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_the_saelens_layout_round_trips(kind):
-    made, x = stack(kind, torch.float32), data(torch.float32)
-    made.init_bias(x)
-    cfg, tensors = made.to_saelens(1)
-    assert cfg["metadata"]["sae_lens_version"] >= "6" and all(t.is_contiguous() for t in tensors.values())
-    assert tensors["W_enc"].shape == (D, M) and tensors["W_dec"].shape == (M, D)
-    again = ARCHITECTURES[kind].from_saelens(cfg, tensors)
-    alone = made.member(1)
-    assert torch.allclose(again.encode(x)[0], alone.encode(x)[0], atol=0)
-    assert again.members == alone.members and again.options() == alone.options()
-    # TopK's constant comes along too; a decoder that is normalised as it is used was written at unit norm.
-    assert torch.allclose(again.loss(x, FEW[1:]).total, alone.loss(x, FEW[1:]).total, rtol=1e-6)
-    assert torch.allclose(tensors["W_dec"].norm(dim=1), torch.ones(M), atol=1e-5)
-    with pytest.raises(UserError, match="describes no"):
-        ARCHITECTURES[kind].from_saelens(cfg | {"architecture": "other"}, tensors)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_geometric_median_minimises_summed_distance_and_ignores_an_outlier(dtype):
+def test_geometric_median_minimises_summed_distance_despite_an_outlier(dtype):
     x = data()
     x[0] = 1e6
     median = geometric_median(x.to(dtype)).double()
@@ -359,12 +396,7 @@ def test_geometric_median_minimises_summed_distance_and_ignores_an_outlier(dtype
     assert median.norm() < 5
 
 
-def test_an_unknown_architecture_is_refused():
-    with pytest.raises(UserError, match="relu, gated, topk"):
-        build("sigmoid", D, M, (Member(0, 1.0),))
-
-
-def test_the_encoder_of_gated_needs_no_extra_product():
+def test_gated_parameters_are_the_papers():
     assert set(dict(Gated(D, M, (Member(0, 1.0),)).named_parameters())) == {
         "W_enc",
         "W_dec",
@@ -375,7 +407,7 @@ def test_the_encoder_of_gated_needs_no_extra_product():
     }
 
 
-def test_a_decoder_normalised_in_the_forward_pass_has_no_norm_to_learn():
+def test_normalised_relu_is_invariant_to_decoder_norm():
     """The e2e paper's re-parameterisation: any norm is one SAE, the gradient lies across the rows, and b_dec is not subtracted."""
     made, x = stack("normalised_relu"), data()
     made.step_gradients(x)
@@ -393,7 +425,7 @@ def test_a_decoder_normalised_in_the_forward_pass_has_no_norm_to_learn():
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_any_gradient_of_the_reconstruction_is_pulled_through(at_once):
+def test_normalised_relu_pulls_any_reconstruction_gradient(at_once):
     made, x = stack("normalised_relu"), data()
     towards = torch.randn(D, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
@@ -403,7 +435,7 @@ def test_any_gradient_of_the_reconstruction_is_pulled_through(at_once):
     loss = (made.reconstruct(x) @ towards).mean(1) + made.encode(x).sum(-1).mean(-1) * x.new_tensor(made.sparsity) / D
     loss.sum().backward()
     expected = gradients(made)
-    found = made.pulled(x, pull, at_once)
-    assert torch.allclose(found.total, loss, rtol=1e-12)
+    losses = made.pulled(x, pull, at_once)
+    assert torch.allclose(losses.total, loss, rtol=1e-12)
     for name, value in gradients(made).items():
         assert torch.allclose(value, expected[name], rtol=1e-9, atol=1e-12), name

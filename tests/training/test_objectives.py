@@ -9,14 +9,16 @@ from torch.utils._pytree import tree_leaves
 
 from saebook.common.errors import UserError
 from saebook.sae.base import Member
-from saebook.sae.registry import build
+from saebook.sae.registry import build, names
 from saebook.subject.model import Subject
 from saebook.training import objectives
 from saebook.training.buffers import RowBuffer
-from saebook.training.loop import TrainConfig, TrainState, train
-from saebook.training.objectives import Objective, Reference
-from saebook.training.store import Checkpoint, Store
-from saebook.training.sweep import Data, Method, runs, sweep
+from saebook.training.checkpoint import Checkpoint
+from saebook.training.config import Data, Method, Objective, TrainConfig
+from saebook.training.loop import TrainState, train
+from saebook.training.objectives import Reference
+from saebook.training.store import Store
+from saebook.training.sweep import runs, sweep
 
 KINDS = {"local": Objective(reconstruction=1.0), "e2e": Objective(kl=1.0), "e2e+ds": Objective(kl=0.5, downstream=2.5)}
 MEMBERS = (Member(0, 0.5), Member(1, 2.0), Member(2, 1.0))
@@ -50,7 +52,7 @@ def made(site, dtype=torch.float64):
     return stack
 
 
-def test_the_kl_of_chunks_is_the_kl_of_all_logits(pieces):
+def test_chunked_kl_equals_kl_of_all_logits(pieces):
     generator = torch.Generator().manual_seed(0)
     hidden, clean, W_U, b_U = (
         torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -120,7 +122,7 @@ def plain_loss(subject, tokens, site, stack, objective):
 @pytest.mark.parametrize(
     ("where", "layer"), [("resid_pre", 1), ("resid_post", 0), ("mlp_out", 1), ("attn_z", 0), ("mlp_post", 1)]
 )
-def test_every_objective_is_its_plain_twin(exact, tokens, pieces, kind, where, layer):
+def test_normalised_relu_under_every_objective_matches_whole_model_autograd(exact, tokens, pieces, kind, where, layer):
     site, objective = exact.site(where, layer), KINDS[kind]
     stack = made(site)
     plain = plain_loss(exact, tokens, site, stack, objective)
@@ -133,6 +135,107 @@ def test_every_objective_is_its_plain_twin(exact, tokens, pieces, kind, where, l
     assert all(p.grad is None for p in exact.bridge.parameters())
 
 
+# Every architecture under every objective, against whole passes of the model and autograd through all of it -------------
+
+
+def shaken(architecture, site, dtype=torch.float64, **options):
+    """A stack of three whose every parameter is off its starting value."""
+    members = tuple(Member(seed, k if architecture == "topk" else 0.3 * k) for seed, k in enumerate((4, 7, 2)))
+    stack = build(architecture, site.d_in, 48, members, dtype=dtype, **options)
+    generator = torch.Generator().manual_seed(4)
+    for parameter in stack.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype)
+    stack.init_bias(torch.randn(200, site.d_in, generator=generator, dtype=torch.float64).to(dtype))
+    return stack
+
+
+DEAD = (torch.arange(9), torch.arange(0), torch.tensor([30, 41]))
+
+
+def whole_model_loss(subject, tokens, site, stack, objective):
+    """O(xhat) + c P per member [S]: one pass of the model for each, whole logits; c by the architecture's own equation."""
+    later = [subject.site("resid_pre", layer) for layer in range(site.layer + 1, 3)]
+    seen = {}
+
+    def passed(new=None):
+        def write(name, value):
+            seen[name] = value if new is None or name != site.hook_name else new.view_as(value)
+            return seen[name]
+
+        names_ = [site.hook_name, *(one.hook_name for one in later)]
+        hooks = [(name, lambda value, hook, name=name: write(name, value)) for name in names_]
+        with subject.bridge.hooks(fwd_hooks=hooks):
+            logits = subject.bridge(tokens, return_type="logits")
+        return logits.flatten(0, 1).log_softmax(-1), dict(seen)
+
+    with torch.no_grad():
+        original, clean = passed()
+    x = clean[site.hook_name].flatten(0, 1)
+    z, mean, spread = x, torch.zeros(()), torch.ones((), dtype=x.dtype)
+    if stack.per_token:
+        mean, spread = x.mean(-1, keepdim=True), x.std(-1, keepdim=True) + 1e-5
+        z = (x - mean) / spread
+    own = stack.loss(z, DEAD).terms
+    # The own loss' reconstruction term is a sum over D, a mean over D, or a sum over the variance.
+    c = {"normalised_relu": 1.0, "topk": getattr(stack, "variance", 0.0) / site.d_in}.get(
+        stack.architecture, 1 / site.d_in
+    )
+    totals = sum(c * spread.square().mean() * term for name, term in own.items() if name != "reconstruction")
+    totals = totals + torch.zeros(3, dtype=x.dtype)
+    xhats = stack.decode(stack.encode(z)) * spread + mean
+    extra = []
+    for xhat in xhats:
+        predictions, reached = passed(xhat)
+        value = objective.reconstruction * F.mse_loss(xhat, x)
+        value = value + objective.kl * F.kl_div(predictions, original, log_target=True, reduction="batchmean")
+        for one in later:
+            error = F.mse_loss(reached[one.hook_name], clean[one.hook_name])
+            value = value + objective.downstream / len(later) * error
+        extra.append(value)
+    return totals + torch.stack(extra)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("per_token", [False, True])
+@pytest.mark.parametrize("architecture", names())
+def test_every_architecture_works_under_every_objective(exact, tokens, pieces, architecture, per_token, kind):
+    site, objective = exact.site("resid_pre", 1), KINDS[kind]
+    stack = shaken(architecture, site, per_token=per_token)
+    plain = whole_model_loss(exact, tokens, site, stack, objective)
+    expected = torch.autograd.grad(plain.sum(), list(stack.parameters()))
+    for parameter in stack.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))  # whatever was there must be overwritten
+    losses = objectives.step_gradients(stack, Reference(exact, tokens, site), objective, DEAD)
+    assert torch.allclose(losses.total, plain, rtol=1e-9) and not losses.total.requires_grad
+    for (name, parameter), gradient in zip(stack.named_parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-7, atol=1e-11), name
+
+
+@pytest.mark.parametrize("architecture", names())
+def test_local_objective_is_the_own_loss_in_other_units(exact, tokens, architecture):
+    """So that lambda means the same: the gradients differ by the factor c alone."""
+    site = exact.site("resid_pre", 1)
+    stack, reference = shaken(architecture, site), Reference(exact, tokens, site)
+    stack.step_gradients(reference.x, DEAD)
+    own = {name: p.grad.clone() for name, p in stack.named_parameters()}
+    objectives.step_gradients(stack, reference, KINDS["local"], DEAD)
+    for name, parameter in stack.named_parameters():
+        assert torch.allclose(parameter.grad, own[name] * stack.error_unit() / site.d_in, rtol=1e-7, atol=1e-12), name
+
+
+def test_dead_latents_reach_auxk_under_an_objective(small_subject, rows):
+    site = small_subject.site("resid_pre", 1)
+    training = TrainConfig(lr=3e-3, tokens=2560, batch=64, beta1=0.9, resample_at=(), dead_share=0.1)
+    state = TrainState(build("topk", 32, 256, (Member(0, 2), Member(1, 2))), training, KINDS["e2e"])
+    train(RowBuffer(small_subject, site, rows, 64), [state])
+    assert all(len(latents) > 0 for latents in state.dead)
+    (reference,) = RowBuffer(small_subject, site, rows, 64).batches(40, 41)
+    terms = objectives.step_gradients(state.stack, reference, KINDS["e2e"], state.dead).terms
+    assert set(terms) == {"kl", "auxiliary"} and (terms["auxiliary"] > 0).all()
+    assert objectives.step_gradients(state.stack, reference, KINDS["e2e"]).terms["auxiliary"].abs().max() == 0
+    assert state.history[-1]["loss"] < state.history[0]["loss"]
+
+
 class Largest(TorchDispatchMode):
     numel = 0
 
@@ -142,7 +245,7 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def test_no_tensor_of_logits_is_held_and_the_lower_blocks_run_once(small_subject, tokens, monkeypatch):
+def test_logits_never_exist_whole_and_lower_blocks_run_once(small_subject, tokens, monkeypatch):
     monkeypatch.setitem(objectives._CHUNK, "cpu", (32, 50))
     site = small_subject.site("resid_pre", 2)
     stack = made(site, torch.float32)
@@ -159,7 +262,7 @@ def test_no_tensor_of_logits_is_held_and_the_lower_blocks_run_once(small_subject
     assert largest.numel <= max(attention, 32 * 300) < 3 * tokens.numel() * 300
 
 
-def test_a_site_with_nothing_after_it_has_no_downstream_term(small_subject, tokens):
+def test_downstream_term_needs_a_later_position(small_subject, tokens):
     site = small_subject.site("resid_pre", 2)
     with pytest.raises(UserError, match="earlier layer"):
         objectives.step_gradients(made(site, torch.float32), Reference(small_subject, tokens, site), KINDS["e2e+ds"])
@@ -170,7 +273,7 @@ def rows():
     return np.random.default_rng(0).integers(0, 300, (41, 32)).astype(np.uint16)
 
 
-def test_rows_stay_whole_and_each_pass_has_all_of_them(small_subject, rows):
+def test_row_buffer_keeps_rows_whole_and_visits_each_once_a_pass(small_subject, rows):
     site = small_subject.site("resid_pre", 1)
     source = RowBuffer(small_subject, site, rows, 64)
     batches = list(source.batches(0, 40))
@@ -186,7 +289,7 @@ def test_rows_stay_whole_and_each_pass_has_all_of_them(small_subject, rows):
             RowBuffer(small_subject, site, rows, batch)
 
 
-def test_one_members_gradient_is_clipped_without_touching_its_neighbours(small_subject):
+def test_gradients_are_clipped_per_member(small_subject):
     site = small_subject.site("resid_pre", 1)
     job = TrainState(made(site, torch.float32), TRAINING, KINDS["e2e"])
     sizes = (0.1, 5.0, 0.001)
@@ -200,13 +303,13 @@ def test_one_members_gradient_is_clipped_without_touching_its_neighbours(small_s
         assert torch.equal(parameter.grad[0], old[0]) and torch.equal(parameter.grad[2], old[2])
 
 
-def test_the_cosine_ends_at_its_share_of_the_peak():
+def test_cosine_schedule_ends_at_its_share_of_the_peak():
     rates = [TRAINING.rate(step) / TRAINING.lr for step in range(TRAINING.steps + 1)]
     assert rates[0] == 1.0 and rates[-1] == pytest.approx(0.1) and rates == sorted(rates, reverse=True)
     assert rates[5] == pytest.approx(0.1 + 0.9 * (1 + np.cos(np.pi * 4 / 9)) / 2)
 
 
-def test_a_run_cut_off_ends_at_the_same_numbers_and_a_stack_is_its_members(small_subject, rows, tmp_path):
+def test_objective_run_resumes_bit_equal_and_stack_equals_its_members(small_subject, rows, tmp_path):
     site = small_subject.site("resid_pre", 1)
 
     def jobs(members=MEMBERS):
@@ -239,16 +342,15 @@ def test_a_run_cut_off_ends_at_the_same_numbers_and_a_stack_is_its_members(small
         assert torch.allclose(a.stack.W_dec[1], b.stack.W_dec[0], atol=2e-5)
 
 
-def test_a_sweep_of_objectives_is_stored_and_refuses_what_it_cannot_train(
-    small_subject, text_folder, tmp_path, monkeypatch
-):
+def test_sweep_of_objectives_is_stored_and_refuses_mixtures(small_subject, text_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
     site = small_subject.site("resid_pre", 1)
     data = Data(source=f"folder:{text_folder}", eval_rows=8, skip=0)
     methods = [Method("normalised_relu", 48, (0.5, 2.0), TRAINING, (), kind, KINDS[kind]) for kind in KINDS]
-    table = sweep(small_subject, site, methods, [0, 1], data, Store(tmp_path / "runs"))
-    assert table.attrs["trained"] == 12 and set(table.method) == set(KINDS) and table.key.nunique() == 12
-    assert sweep(small_subject, site, methods, [0, 1], data, Store(tmp_path / "runs")).attrs["trained"] == 0
+    result = sweep(small_subject, site, methods, [0, 1], data, Store(tmp_path / "runs"))
+    table = result.table
+    assert result.trained == 12 and set(table.method) == set(KINDS) and table.key.nunique() == 12
+    assert sweep(small_subject, site, methods, [0, 1], data, Store(tmp_path / "runs")).trained == 0
     plain = Method("relu", 48, (0.5,), TRAINING)
     with pytest.raises(UserError, match="apart"):
         runs(small_subject, site, [*methods, plain], [0], data)

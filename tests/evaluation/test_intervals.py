@@ -18,7 +18,7 @@ from saebook.evaluation.intervals import (
 )
 
 
-def test_the_t_interval_covers_at_its_level():
+def test_t_interval_covers_at_its_level():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(2000):
@@ -27,13 +27,13 @@ def test_the_t_interval_covers_at_its_level():
     assert covered / 2000 == pytest.approx(0.95, abs=0.015)
 
 
-def test_one_value_says_nothing_and_none_even_less():
+def test_interval_of_one_or_no_value_is_the_whole_line():
     assert t_interval([2.0]) == Interval(2.0, -math.inf, math.inf, 1)
     assert math.isnan(t_interval([]).mean)
     assert bootstrap_interval([2.0]).high == math.inf
 
 
-def test_the_bootstrap_covers_a_skewed_mean():
+def test_bootstrap_covers_a_skewed_mean():
     rng = np.random.default_rng(1)
     covered = sum(
         found.low <= 1.0 <= found.high
@@ -42,7 +42,7 @@ def test_the_bootstrap_covers_a_skewed_mean():
     assert 0.88 <= covered / 150 <= 0.99
 
 
-def test_the_front_keeps_what_nothing_beats():
+def test_pareto_front_keeps_undominated_points():
     l0, quality = [10, 20, 20, 30, 40], [0.5, 0.7, 0.6, 0.65, 0.9]
     assert pareto_front(l0, quality).tolist() == [True, True, False, False, True]
 
@@ -60,20 +60,20 @@ def test_l0_at_reads_a_known_curve_and_never_extrapolates():
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
-def test_the_ratio_reads_a_known_factor(factor):
+def test_l0_ratio_reads_a_known_factor(factor):
     a, b = curve(factor, [0.3, 0.5, 0.8, 0.95]), curve(1.0, [0.2, 0.6, 0.9])
     assert l0_ratio(*a, *b) == pytest.approx(factor)
     assert l0_ratio(*b, *a) == pytest.approx(1 / factor)
 
 
-def test_no_overlap_no_ratio():
+def test_fronts_without_overlap_have_no_ratio():
     a, b = curve(1.0, [0.1, 0.2]), curve(1.0, [0.5, 0.9])
     assert math.isnan(l0_ratio(*a, *b))
     assert math.isnan(l0_ratio([5.0], [0.5], *b))
     assert math.isnan(l0_ratio([0.0, -3.0], [0.1, 0.9], *b))
 
 
-def test_log_intervals_are_symmetric_in_ratios():
+def test_log_interval_is_symmetric_in_ratios():
     found = pareto.log_interval([0.5, 0.4, 0.625])
     assert found.mean == pytest.approx(0.5)
     assert found.high / found.mean == pytest.approx(found.mean / found.low)
@@ -81,7 +81,7 @@ def test_log_intervals_are_symmetric_in_ratios():
     assert pareto.log_interval([]).n == 0
 
 
-def test_the_papers_rows_give_the_ratio_its_abstract_speaks_of():
+def test_published_rows_give_the_ratio_of_the_abstract():
     from saebook.claims import results
 
     found = pareto.published_ratios(results.published("gated_tables_1_to_8"))
@@ -89,7 +89,7 @@ def test_the_papers_rows_give_the_ratio_its_abstract_speaks_of():
     assert 0.2 < found.ratio.median() < 0.6
 
 
-def test_fiellers_interval_covers_a_ratio_of_means_and_admits_when_there_is_nothing_to_divide_by():
+def test_fieller_interval_covers_and_is_the_whole_line_for_a_zero_denominator():
     rng = np.random.default_rng(2)
     covered = sum(
         found.low <= 0.3 <= found.high
@@ -105,7 +105,7 @@ def test_fiellers_interval_covers_a_ratio_of_means_and_admits_when_there_is_noth
     assert math.isnan(ratio_interval([], []).mean)
 
 
-def test_the_share_of_a_gap_is_read_at_the_levels_that_all_three_reach():
+def test_share_of_gap_is_read_at_levels_that_all_three_reach():
     quality = np.linspace(0.5, 0.95, 6)
     levels = {"top": quality + 0.04, "middle": quality, "bottom": quality - 0.04}
     bend = {"top": 0.0, "middle": 0.6, "bottom": 0.8}

@@ -1,4 +1,4 @@
-"""The training loop: what it sees, that a kill changes nothing, that a sweep is its parts."""
+"""The training loop: its batches, resuming after a kill, and sweeps that equal their parts."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def site(small_subject):
     return small_subject.site("resid_post", 0)
 
 
-def stream(small_subject, site, rows, **options):
+def buffer(small_subject, site, rows, **options):
     return ActivationBuffer(small_subject, site, rows, batch=64, block=16, skip=1, **options)
 
 
@@ -39,8 +39,8 @@ def jobs(*kinds, sparsities=(0.5, 2.0)):
     return [TrainState(build(kind, 32, 48, members), TRAINING) for kind in kinds]
 
 
-def test_the_stream_is_the_subjects_activations_scaled_and_mixed(small_subject, site, rows):
-    source = stream(small_subject, site, rows)
+def test_buffer_holds_scaled_and_shuffled_activations(small_subject, site, rows):
+    source = buffer(small_subject, site, rows)
     first = torch.cat(list(source.batches(0, source.per_block)))
     assert len(first) == 16 * 31 // 64 * 64
     assert first.square().sum(1).mean().item() == pytest.approx(32, rel=0.1)
@@ -52,16 +52,16 @@ def test_the_stream_is_the_subjects_activations_scaled_and_mixed(small_subject, 
     assert not torch.equal(nearest.indices, nearest.indices.sort().values)
 
 
-def test_a_stream_may_start_anywhere(small_subject, site, rows):
-    source = stream(small_subject, site, rows)
+def test_buffer_may_start_at_any_batch(small_subject, site, rows):
+    source = buffer(small_subject, site, rows)
     whole = list(source.batches(0, 20))
-    again = list(stream(small_subject, site, rows).batches(9, 20))
+    again = list(buffer(small_subject, site, rows).batches(9, 20))
     assert all(torch.equal(a, b) for a, b in zip(whole[9:], again, strict=True))
 
 
-def test_training_lowers_the_loss_and_skips_nothing(small_subject, site, rows):
+def test_training_lowers_the_loss(small_subject, site, rows):
     group = jobs("relu", "gated")
-    train(stream(small_subject, site, rows), group)
+    train(buffer(small_subject, site, rows), group)
     for job in group:
         first, last = job.history[0]["loss"], job.history[-1]["loss"]
         assert all(b < 0.8 * a for a, b in zip(first, last, strict=True))
@@ -69,12 +69,12 @@ def test_training_lowers_the_loss_and_skips_nothing(small_subject, site, rows):
         assert torch.allclose(job.stack.W_dec.norm(dim=-1), torch.ones(2, 48), atol=1e-5)
 
 
-def test_a_shared_stream_equals_training_apart(small_subject, site, rows):
+def test_training_together_equals_training_apart(small_subject, site, rows):
     together = jobs("relu", "gated")
-    train(stream(small_subject, site, rows), together)
+    train(buffer(small_subject, site, rows), together)
     for number, kind in enumerate(("relu", "gated")):
         (alone,) = jobs(kind)
-        train(stream(small_subject, site, rows), [alone])
+        train(buffer(small_subject, site, rows), [alone])
         for name, value in alone.stack.state_dict().items():
             assert torch.equal(value, together[number].stack.state_dict()[name]), (kind, name)
 
@@ -83,9 +83,9 @@ class Killed(Exception):
     pass
 
 
-def test_a_run_cut_off_at_any_step_ends_at_the_same_numbers(small_subject, site, rows, tmp_path, monkeypatch):
+def test_checkpoint_resume_is_bit_equal(small_subject, site, rows, tmp_path, monkeypatch):
     whole = jobs("gated", "topk", sparsities=(2, 4))
-    train(stream(small_subject, site, rows), whole)
+    train(buffer(small_subject, site, rows), whole)
     for cut in (3, 20, 21, 37):
         checkpoint = Store(tmp_path / str(cut)).checkpoint("run")
         cut_off = jobs("gated", "topk", sparsities=(2, 4))
@@ -98,18 +98,18 @@ def test_a_run_cut_off_at_any_step_ends_at_the_same_numbers(small_subject, site,
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(TrainState, "step", step)
-            train(stream(small_subject, site, rows), cut_off, checkpoint, save_every=0.0)
+            train(buffer(small_subject, site, rows), cut_off, checkpoint, save_every=0.0)
         resumed = jobs("gated", "topk", sparsities=(2, 4))
-        train(stream(small_subject, site, rows), resumed, checkpoint, save_every=0.0)
+        train(buffer(small_subject, site, rows), resumed, checkpoint, save_every=0.0)
         for a, b in zip(whole, resumed, strict=True):
             assert a.history == b.history
             for name, value in a.stack.state_dict().items():
                 assert torch.equal(value, b.stack.state_dict()[name]), (cut, name)
 
 
-def test_dead_latents_are_reborn_with_fresh_moments(small_subject, site, rows):
+def test_resampled_latents_get_fresh_optimiser_moments(small_subject, site, rows):
     (job,) = jobs("relu")
-    source = stream(small_subject, site, rows)
+    source = buffer(small_subject, site, rows)
     x = source.sample(400)
     for step in range(3):
         job.step(x[step * 64 : step * 64 + 64], step)
@@ -124,7 +124,7 @@ def test_dead_latents_are_reborn_with_fresh_moments(small_subject, site, rows):
     assert direction.max() == pytest.approx(1.0, abs=1e-4)
 
 
-def test_the_rate_warms_up_decays_and_climbs_again_after_resampling():
+def test_rate_warms_up_decays_and_rewarms_after_resampling():
     t = TrainConfig(lr=1.0, tokens=1000, batch=1)
     assert t.rate(0) < 0.05 and t.rate(500) == 1.0 and 0 < t.rate(999) < 0.01
     assert t.rate(500, resampled=500) == pytest.approx(0.1)
@@ -132,12 +132,12 @@ def test_the_rate_warms_up_decays_and_climbs_again_after_resampling():
     assert t.rate(560, resampled=500) == 1.0
 
 
-def test_a_loss_that_blows_up_is_named(small_subject, site, rows):
+def test_non_finite_loss_names_the_stack(small_subject, site, rows):
     (job,) = jobs("relu")
     with torch.no_grad():
         job.stack.b_enc += float("nan")
     with pytest.raises(UserError, match="ReLU is not finite"):
-        train(stream(small_subject, site, rows), [job])
+        train(buffer(small_subject, site, rows), [job])
 
 
 def test_too_little_text_is_refused(small_subject, site, rows):
@@ -145,23 +145,27 @@ def test_too_little_text_is_refused(small_subject, site, rows):
         ActivationBuffer(small_subject, site, rows[:1], batch=64)
 
 
-def test_a_sweep_is_stored_and_a_member_alone_is_the_member_in_the_grid(
+def test_sweep_is_stored_and_each_run_equals_the_run_trained_alone(
     small_subject, site, text_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
     method = Method("gated", 48, (0.5, 2.0), TRAINING)
     data = Data(source=f"folder:{text_folder}", eval_rows=2, block=16)
-    grid = sweep(small_subject, site, [method], [0, 1], data, Store(tmp_path / "a"))
+    result = sweep(small_subject, site, [method], [0, 1], data, Store(tmp_path / "a"))
+    grid = result.table
+    assert result.trained == 4
     assert len(grid) == 4 and grid.l0.between(0, 48).all() and grid.loss_recovered.notna().all()
-    alone = sweep(small_subject, site, [Method("gated", 48, (2.0,), TRAINING)], [1], data, Store(tmp_path / "b"))
+    alone = sweep(small_subject, site, [Method("gated", 48, (2.0,), TRAINING)], [1], data, Store(tmp_path / "b")).table
     assert alone.iloc[0].to_dict() == grid[(grid.sparsity == 2.0) & (grid.seed == 1)].iloc[0].to_dict()
 
     def never(*_):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("saebook.training.sweep.train", never)
+    monkeypatch.setattr("saebook.training.sweep.train_and_measure", never)
     again = sweep(small_subject, site, [method], [0, 1], data, Store(tmp_path / "a"))
-    assert again.equals(grid)
+    assert again.table.equals(grid) and again.trained == 0
+    with pytest.raises(UserError, match="nothing to train"):
+        sweep(small_subject, site, [method], [], data, Store(tmp_path / "a"))
 
 
 _SCRIPT = """
@@ -170,25 +174,25 @@ from saebook.sae.registry import build
 from saebook.sae.base import Member
 from saebook.training.store import Store
 from saebook.subject.model import Subject
-from saebook.training.buffers import Stream
-from saebook.training.loop import Job, Training, train
+from saebook.training.buffers import ActivationBuffer
+from saebook.training.loop import TrainConfig, TrainState, train
 torch.set_num_threads(1)
 folder, store, out = sys.argv[1:]
 subject = Subject.load(folder, device="cpu")
 rows = np.random.default_rng(0).integers(0, 300, (40, 32)).astype(np.uint16)
-stream = Stream(subject, subject.site("resid_post", 0), rows, batch=64, block=16)
-job = Job(build("gated", 32, 48, (Member(0, 1.0),)), Training(lr=3e-3, tokens=64 * 600, batch=64))
-plain = Job.step
+buffer = ActivationBuffer(subject, subject.site("resid_post", 0), rows, batch=64, block=16)
+job = TrainState(build("gated", 32, 48, (Member(0, 1.0),)), TrainConfig(lr=3e-3, tokens=64 * 600, batch=64))
+plain = TrainState.step
 def step(self, x, number):
     print(number, flush=True)
     plain(self, x, number)
-Job.step = step
-train(stream, [job], Store(__import__("pathlib").Path(store)).checkpoint("run"), save_every=0.05)
+TrainState.step = step
+train(buffer, [job], Store(__import__("pathlib").Path(store)).checkpoint("run"), save_every=0.05)
 torch.save(job.stack.state_dict(), out)
 """
 
 
-def test_kill_nine_and_the_same_command_again(small_subject_folder, tmp_path):
+def test_run_killed_by_sigkill_resumes_bit_equal(small_subject_folder, tmp_path):
     def command(name):
         return [
             sys.executable,
@@ -214,7 +218,7 @@ def test_kill_nine_and_the_same_command_again(small_subject_folder, tmp_path):
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
-def test_curves_come_back_by_run_with_the_share_that_is_dead(small_subject, site, tmp_path, text_folder, monkeypatch):
+def test_histories_return_loss_and_dead_share_per_run(small_subject, site, tmp_path, text_folder, monkeypatch):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
     training = TrainConfig(lr=3e-3, tokens=4096, batch=64, dead_share=0.2)
     methods = [
@@ -224,7 +228,7 @@ def test_curves_come_back_by_run_with_the_share_that_is_dead(small_subject, site
     store = Store(tmp_path / "runs")
     table = sweep(
         small_subject, site, methods, [0, 1], Data(source=f"folder:{text_folder}", eval_rows=8, block=16), store
-    )
+    ).table
     assert list(table.method) == ["without", "without", "with", "with"] and table.key.nunique() == 4
     curves = histories(table, store)
     assert set(curves) >= {"method", "seed", "step", "loss", "l0", "dead"} and curves.dead.between(0, 1).all()
@@ -232,7 +236,7 @@ def test_curves_come_back_by_run_with_the_share_that_is_dead(small_subject, site
     assert (first.dead == 0).all() and (last.dead > 0).any()
 
 
-def test_stacks_that_share_a_sample_begin_where_each_would_by_itself():
+def test_init_biases_equals_init_bias_of_each_stack():
     """The median is sought once for all that take activations alike, and a stack that normalises tokens has its own."""
     x = 3 + torch.randn(500, 8, generator=torch.Generator().manual_seed(0)) * torch.linspace(0.5, 3, 8)
     kinds = [("relu", {}), ("topk", {}), ("relu", {"per_token": True}), ("topk", {"per_token": True})]
@@ -244,3 +248,13 @@ def test_stacks_that_share_a_sample_begin_where_each_would_by_itself():
         alone.init_bias(alone.prepare(x)[0])
         assert all(torch.equal(value, stack.state_dict()[name]) for name, value in alone.state_dict().items())
     assert not torch.allclose(made[0].b_dec, made[2].b_dec)
+
+
+def test_fixed_parameters_stay_at_zero(small_subject, site, rows):
+    (job,) = jobs("gated")
+    held = TrainState(build("gated", 32, 48, job.stack.members), TRAINING, fixed=("b_dec",))
+    train(buffer(small_subject, site, rows), [held])
+    assert held.stack.b_dec.abs().max() == 0 and held.stack.b_mag.abs().max() > 0
+    assert held.history[-1]["loss"] < held.history[0]["loss"]
+    with pytest.raises(UserError, match="gated has no parameter b_enc"):
+        TrainState(job.stack, TRAINING, fixed=("b_enc",))

@@ -9,7 +9,6 @@ from saebook.common.errors import UserError
 from saebook.evaluation import ito, metrics
 from saebook.sae.base import Member
 from saebook.sae.registry import build
-from saebook.training.store import Store
 
 
 def unit(*shape, seed=0):
@@ -63,7 +62,7 @@ def squared_errors(x, weights, directions):
 
 
 @pytest.mark.parametrize("together", [7 * 80, 10**6])
-def test_it_equals_a_textbook_that_goes_token_by_token(monkeypatch, together):
+def test_pursuit_equals_a_textbook_implementation(monkeypatch, together):
     monkeypatch.setitem(ito._CELLS, "cpu", together)
     directions, x = CROWDED
     expected, clipped = textbook(x, directions, 12)
@@ -75,7 +74,7 @@ def test_it_equals_a_textbook_that_goes_token_by_token(monkeypatch, together):
     assert any(len(set(support.tolist())) < 12 for support in codes[12].support)
 
 
-def test_a_frontier_is_the_runs_to_each_target():
+def test_codes_for_several_targets_equal_separate_runs():
     directions, x = CROWDED
     together = ito.pursuit(x, directions, [2, 5, 9])
     for target in (2, 5, 9):
@@ -83,7 +82,7 @@ def test_a_frontier_is_the_runs_to_each_target():
         assert torch.equal(alone.dense(80), together[target].dense(80)) and alone.support.shape == (100, target)
 
 
-def test_no_step_adds_error_no_weight_is_negative_and_no_code_is_denser_than_asked():
+def test_codes_are_nonnegative_sparse_and_no_step_adds_error():
     directions, x = CROWDED
     codes = ito.pursuit(x, directions, range(1, 21))
     errors = torch.stack([(x - code.xhat).square().sum(1) for code in codes.values()])
@@ -94,7 +93,7 @@ def test_no_step_adds_error_no_weight_is_negative_and_no_code_is_denser_than_ask
         assert torch.allclose((code.weights > 0).sum(1), (dense > 0).sum(1))
 
 
-def test_clipping_alone_would_add_error_and_changes_nothing_else():
+def test_shortened_step_is_needed_where_clipping_adds_error():
     directions, x = CROWDED
     plain, clipped = textbook(x, directions, 12, shortened=False)
     errors = squared_errors(x, plain, directions)
@@ -104,7 +103,7 @@ def test_clipping_alone_would_add_error_and_changes_nothing_else():
     assert squared_errors(x, ours, directions).mean() < errors[-1].mean()
 
 
-def test_a_planted_code_is_found_again_in_an_orthonormal_dictionary():
+def test_planted_code_is_recovered_in_an_orthonormal_dictionary():
     generator, directions = torch.Generator().manual_seed(0), orthonormal(24)
     on = torch.rand(50, 24, generator=generator).argsort(1) < 5
     planted = on * (0.1 + torch.rand(50, 24, generator=generator).double())
@@ -115,7 +114,7 @@ def test_a_planted_code_is_found_again_in_an_orthonormal_dictionary():
     assert torch.allclose(found[3].dense(24), largest)
 
 
-def test_its_error_is_held_against_exact_least_squares():
+def test_excess_error_against_exact_least_squares():
     directions = orthonormal(24)
     x = torch.rand(30, 24, generator=torch.Generator().manual_seed(1)).double() @ directions
     code = ito.pursuit(x, directions, [6])[6]
@@ -127,7 +126,7 @@ def test_its_error_is_held_against_exact_least_squares():
         assert -1e-9 < ito.excess_error(y, coherent, found) < 0.02 * target
 
 
-def test_nothing_to_approximate_and_nothing_that_helps():
+def test_zero_activations_and_unhelpful_directions_get_zero_codes():
     directions = orthonormal(8)
     x = torch.stack([torch.zeros(8).double(), -directions.sum(0), directions[3]])
     code = ito.pursuit(x, directions, [4])[4]
@@ -136,7 +135,7 @@ def test_nothing_to_approximate_and_nothing_that_helps():
 
 
 @pytest.mark.parametrize("l0s", [[], [0, 3], [9]])
-def test_a_target_that_means_nothing_is_refused(l0s):
+def test_impossible_targets_are_refused(l0s):
     with pytest.raises(UserError, match="1 to 8 latents"):
         ito.pursuit(unit(4, 8), orthonormal(8), l0s)
 
@@ -145,51 +144,47 @@ def test_a_target_that_means_nothing_is_refused(l0s):
 
 
 @pytest.fixture
-def stored(small_subject, tmp_path):
-    """Two kinds of two seeds in a store, with biases; and the table of a sweep that names them."""
-    store, site, lines = Store(tmp_path), small_subject.site("resid_post", 1), []
+def sweep(small_subject):
+    """The SAEs of a sweep, two architectures of two seeds, with biases; and the table that names them."""
+    site, lines, saes = small_subject.site("resid_post", 1), [], []
     for kind, d_sae in (("gated", 48), ("relu", 72)):
         for seed in (0, 1):
             sae = build(kind, site.d_in, d_sae, (Member(seed, 1.0),))
             sae.b_dec.data += 0.3
-            store.save(f"{kind}{seed}", *sae.to_saelens(0))
+            saes.append(sae)
             lines.append({"method": kind, "seed": seed, "sparsity": 1.0, "l0": 9.0, "key": f"{kind}{seed}"})
     rows = torch.randint(300, (20, 32), generator=torch.Generator().manual_seed(2))
-    return pd.DataFrame(lines), site, rows, store
+    return pd.DataFrame(lines), saes, site, rows
 
 
-def test_the_encoders_line_is_what_measure_says(small_subject, stored):
-    table, site, rows, store = stored
-    found = ito.measured(table, small_subject, site, rows, 1, [2, 5], store=store).set_index(
-        ["method", "seed", "target"]
-    )
-    saes = [ito.loaded(row, store) for row in table.itertuples()]
+def test_encoder_rows_equal_metrics_measure(small_subject, sweep):
+    table, saes, site, rows = sweep
+    measured = ito.measured(table, saes, small_subject, site, rows, 1, [2, 5]).set_index(["method", "seed", "target"])
     for sae, row in zip(saes, table.itertuples(), strict=True):
         expected = metrics.measure([sae], small_subject, site, rows, 1)[0][0]
-        line = found.loc[row.method, row.seed, 0]
+        line = measured.loc[row.method, row.seed, 0]
         assert line.by == ito.ENCODER and line.own_l0 == 9.0 and np.isnan(line.excess_error)
         for name in ("l0", "normalised_mse", "loss_recovered"):
             assert line[name] == pytest.approx(expected[name], rel=1e-4), name
-        two, five = (found.loc[row.method, row.seed, target] for target in (2, 5))
+        two, five = (measured.loc[row.method, row.seed, target] for target in (2, 5))
         assert two.l0 <= 2 and five.l0 <= 5 and five.normalised_mse < two.normalised_mse
         assert -1e-4 < two.excess_error < 0.2
 
 
-def test_a_dictionary_that_can_say_everything_recovers_everything(small_subject, stored):
-    table, site, rows, store = stored
+def test_complete_dictionary_recovers_everything(small_subject, sweep):
+    table, saes, site, rows = sweep
 
     def both_ways(sae):
         axes = torch.eye(site.d_in)
         return torch.cat([axes, -axes])
 
-    found = ito.measured(table[:1], small_subject, site, rows, 1, [4, 32], both_ways, store).set_index("target")
-    assert found.normalised_mse[32] < 1e-6 and found.loss_recovered[32] == pytest.approx(1.0, abs=1e-3)
-    assert found.normalised_mse[4] > 0.01
+    measured = ito.measured(table[:1], saes[:1], small_subject, site, rows, 1, [4, 32], both_ways).set_index("target")
+    assert measured.normalised_mse[32] < 1e-6 and measured.loss_recovered[32] == pytest.approx(1.0, abs=1e-3)
+    assert measured.normalised_mse[4] > 0.01
 
 
-def test_controls_are_as_many_unit_directions_and_a_rotation_keeps_every_angle(stored):
-    table, _, _, store = stored
-    sae = ito.loaded(table.iloc[2], store)
+def test_random_and_rotated_controls_are_unit_directions(sweep):
+    sae = sweep[1][2]
     own, drawn, rotated = ito.trained(sae), ito.drawn(sae), ito.rotated(sae)
     assert own.shape == drawn.shape == rotated.shape
     assert torch.allclose(drawn.norm(dim=1), torch.ones(72)) and torch.equal(drawn, ito.drawn(sae))
@@ -219,7 +214,7 @@ def planted(gated_gap=2.0, relu_gap=3.0, lift=0.02, seeds=3):
     return pd.DataFrame(rows)
 
 
-def test_gaps_gains_and_the_best_decoders_are_read_back():
+def test_gaps_gains_and_best_decoders_are_read_back():
     found = planted()
     assert ito.gains(found, "gated", "relu") == pytest.approx([0.02] * 3)
     assert ito.gains(found, "gated", "gated", found) == pytest.approx([0.0] * 3)
@@ -232,7 +227,7 @@ def test_gaps_gains_and_the_best_decoders_are_read_back():
     assert ito.excess_per_seed(found, "gated") == pytest.approx([0.1] * 3)
 
 
-def test_a_baseline_without_a_gap_makes_no_ratio():
+def test_baseline_without_a_gap_gives_no_ratio():
     found = planted(relu_gap=0.8)
     assert (ito.gaps(found, "relu") < 0).all() and ito.gap_ratios(found, "gated", "relu") == []
     assert ito.finite_interval([]).n == 0

@@ -29,7 +29,7 @@ def identity(d: int, shrink: float = 1.0, offset: float = 0.0):
     return stack
 
 
-def test_a_perfect_sae_recovers_everything(small_subject, site, rows):
+def test_perfect_sae_recovers_everything(small_subject, site, rows):
     ((found,),) = metrics.measure([identity(32)], small_subject, site, rows, skip=1)
     assert found["l0"] == pytest.approx(32)
     assert found["normalised_mse"] == pytest.approx(0, abs=1e-10)
@@ -45,14 +45,14 @@ def test_known_shrinkage_is_read_back(small_subject, site, rows):
     assert found["loss_recovered"] < 1 - 1e-3
 
 
-def test_a_silent_sae_is_zero_ablation(small_subject, site, rows):
+def test_silent_sae_equals_zero_ablation(small_subject, site, rows):
     ((found,),) = metrics.measure([identity(32, offset=-1e6)], small_subject, site, rows, skip=1)
     assert found["l0"] == 0 and found["alive"] == 0
     assert found["loss_recovered"] == pytest.approx(0, abs=1e-9)
     assert found["ce"] == pytest.approx(found["ce_zero"], abs=1e-9)
 
 
-def test_losses_are_those_of_the_subject(small_subject, site, rows):
+def test_losses_equal_those_of_the_subject(small_subject, site, rows):
     ((found,),) = metrics.measure([identity(32)], small_subject, site, rows, skip=0)
     assert found["ce_clean"] == pytest.approx(small_subject.loss(rows).mean().item(), rel=1e-6)
     zero = small_subject.loss(rows, site, torch.zeros_like).mean().item()
@@ -63,7 +63,7 @@ def test_losses_are_those_of_the_subject(small_subject, site, rows):
     )
 
 
-def test_expectations_come_before_ratios(small_subject, site, rows):
+def test_expectations_are_taken_before_ratios(small_subject, site, rows):
     """Seventy rows in passes of 32: a mean of per-pass ratios would differ from the ratio of means."""
     stack = build("relu", 32, 64, (Member(0, 1.0),))
     ((found,),) = metrics.measure([stack], small_subject, site, rows, skip=2)
@@ -89,7 +89,7 @@ def test_skipped_positions_keep_their_own_activations(small_subject, site, rows)
     assert found["eval_tokens"] == 80
 
 
-def test_an_sae_that_normalises_tokens_is_read_in_its_space_and_spliced_as_an_activation(small_subject, site, rows):
+def test_per_token_sae_is_measured_in_its_space_and_intervenes_as_an_activation(small_subject, site, rows):
     passing, silent = identity(32), identity(32, offset=-1e6)
     for stack in (passing, silent):
         stack.per_token = True
