@@ -15,6 +15,7 @@ MEASUREMENTS = 3  # of a time, before it judges anything
 
 Value = Interval | Sequence[Interval]
 BudgetOf = Callable[[str, str], Budget]
+Staleness = Callable[[dict[str, Any]], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,26 @@ class Standing:
         return self.recorded.stale if self.recorded else ()
 
 
-def standings(budget_of: BudgetOf, tier: str | None = None) -> list[Standing]:
-    """Every claim of the ledger, in its order. `budget_of(name, tier)` gives a tier's own budget; `tier` is being built."""
-    aged: dict[tuple, tuple[str, ...]] = {}
+def staleness(budget_of: BudgetOf) -> Staleness:
+    """A function that names what has changed since a result was made; it remembers what it has compared."""
+    known: dict[tuple, tuple[str, ...]] = {}
 
     def stale(result: dict[str, Any]) -> tuple[str, ...]:
         key = (result["notebook"], result["tier"], str(result.get("hashes")))
-        if key not in aged:
-            aged[key] = _stale(result, budget_of)
-        return aged[key]
+        if key not in known:
+            known[key] = _stale(result, budget_of)
+        return known[key]
 
+    return stale
+
+
+def standings(budget_of: BudgetOf, tier: str | None = None, stale: Staleness | None = None) -> list[Standing]:
+    """Every claim of the ledger, in its order. `budget_of(name, tier)` gives a tier's own budget; `tier` is being built."""
+    stale = stale or staleness(budget_of)
     return [standing(claim, stale, tier) for claim in ledger.load()]
 
 
-def standing(
-    claim: Claim, stale: Callable[[dict[str, Any]], tuple[str, ...]] = lambda result: (), tier: str | None = None
-) -> Standing:
+def standing(claim: Claim, stale: Staleness = lambda result: (), tier: str | None = None) -> Standing:
     """Where one claim stands. A larger tier speaks before a smaller one; nothing is judged below the claim's own tier."""
     if claim.not_comparable:
         return Standing(claim, Verdict.NOT_COMPARABLE.value)

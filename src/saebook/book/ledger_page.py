@@ -1,0 +1,69 @@
+"""The claims on the front page and on the ledger's page: counts, headlines, and every row with what decides it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from saebook.book.result_box import without_blank_lines
+from saebook.claims import ledger, standings, wording
+from saebook.claims.ledger import Verdict
+from saebook.claims.standings import Standing
+from saebook.common.names import PAPERS
+from saebook.common.templates import render
+
+# What each paper is read for first. A claim that the ledger does not have, or that is not judged yet, is left out.
+HEADLINES = {
+    "gated": ("gated.fig05.half_the_features", "gated.fig12.every_site", "gated.limits.pruning"),
+    "topk": ("topk.fig02.beats_relu", "topk.fig05.more_than_mse", "topk.fig15.auxk"),
+    "e2e": ("e2e.fig01.e2e_below_local", "e2e.fig01.fewer_alive", "e2e.fig02.e2e_leaves_the_path"),
+}
+_JUDGED = [verdict.value for verdict in Verdict if verdict is not Verdict.NOT_COMPARABLE]
+
+
+def counts(rows: Sequence[Standing]) -> str:
+    """How many claims of each paper have each verdict, as HTML; each number links to the rows that it counts."""
+    by_paper = {paper: found for paper, found in standings.counts(rows).items() if any(found.values())}
+    words = list(next(iter(by_paper.values()), {}))
+    lines = [{"verdict": word, "counts": [(paper, found[word]) for paper, found in by_paper.items()]} for word in words]
+    return _html("counts.html", papers=[PAPERS[paper] for paper in by_paper], lines=lines)
+
+
+def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
+    """What was found for the main claims of each paper, each in a sentence, as HTML."""
+    by_id = {row.claim.id: row for row in rows}
+    papers = []
+    for paper, ids in HEADLINES.items():
+        shown = [_row(by_id[one], pages, "notebooks/") for one in ids if one in by_id and by_id[one].recorded]
+        if shown:
+            papers.append({"name": PAPERS[paper], "rows": shown})
+    return _html("headlines.html", papers=papers)
+
+
+def table(rows: Sequence[Standing], pages: set[str]) -> str:
+    """The ledger as HTML, judged claims first: whole without a script, narrowed by native controls with one."""
+    order = sorted(rows, key=lambda row: (list(PAPERS).index(row.claim.paper), row.verdict not in _JUDGED))
+    words = [word for word in [*(v.value for v in Verdict), ledger.NOT_RUN] if any(row.verdict == word for row in rows)]
+    papers = {paper: name for paper, name in PAPERS.items() if any(row.claim.paper == paper for row in rows)}
+    shown = [_row(row, pages, "notebooks/") for row in order]
+    return _html("ledger.html", rows=shown, verdicts=words, papers=papers)
+
+
+def _html(template: str, **values: Any) -> str:
+    return without_blank_lines(render("saebook.book", template, **values))
+
+
+def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
+    claim = row.claim
+    return {
+        "claim": claim,
+        "paper": PAPERS[claim.paper],
+        "verdict": row.verdict,
+        "link": f"../{home}{claim.notebook}.html" if claim.notebook in pages else "",
+        "value": wording.interval(row.recorded.value) if row.recorded else "",
+        "sentence": wording.sentence(row.recorded.value) if row.recorded else "",
+        "reported": wording.paper(claim),
+        "criterion": wording.criterion(claim),
+        "result": row.result,
+        "stale": ", ".join(row.stale),
+        "own": row.own,
+        "own_value": wording.interval(row.own.value) if row.own else "",
+    }

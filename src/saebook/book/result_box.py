@@ -1,0 +1,72 @@
+"""The box at the top of a chapter: its verdicts, the numbers that decide them, what differs from the paper, the main caveat."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from saebook.claims import wording
+from saebook.claims.ledger import Verdict
+from saebook.claims.standings import Judgement, Standing
+from saebook.common import sidecar
+from saebook.common.templates import render
+
+_VERDICTS = {verdict.value for verdict in Verdict}
+
+
+def box(name: str, rows: Sequence[Standing], tier: str) -> str:
+    """The box of chapter `name` (`paper/name`) as HTML without blank lines, for a book built at `tier`.
+
+    A verdict is this copy's own where its run can judge, else the recorded one, and is labelled as such.
+    """
+    card = sidecar.load(name)
+    own = [row for row in rows if row.claim.notebook == name]
+    html = render(
+        "saebook.book", "result_box.html", claims=[_claim(row) for row in own], differs=card.differs, caveat=card.caveat,
+        source=_source(own, tier),
+    )  # fmt: skip
+    return without_blank_lines(html)
+
+
+def deciding(row: Standing) -> Judgement | None:
+    """The judgement to show: this copy's own where it is a verdict, else the recorded one."""
+    return row.own if row.own and row.own.verdict in _VERDICTS else row.recorded
+
+
+def without_blank_lines(html: str) -> str:
+    """HTML that Markdown takes as one block."""
+    return "\n".join(line for line in html.splitlines() if line.strip()) + "\n"
+
+
+def _claim(row: Standing) -> dict[str, Any]:
+    claim, judgement = row.claim, deciding(row)
+    origin = ""
+    if judgement:
+        whose = "this copy" if judgement is row.own else "recorded"
+        origin = f"{whose}, {judgement.tier} tier, {judgement.result['date']}"
+    return {
+        "claim": claim.claim,
+        "verdict": judgement.verdict if judgement else row.verdict,
+        "quantity": claim.quantity,
+        "value": wording.sentence(judgement.value) if judgement else "",
+        "paper": wording.paper(claim),
+        "criterion": wording.criterion(claim),
+        "origin": origin,
+        "stale": ", ".join(judgement.stale) if judgement else "",
+        "changed": claim.changed,
+    }
+
+
+def _source(rows: list[Standing], tier: str) -> str:
+    """Which run the verdicts come from, in a sentence."""
+    if not rows:
+        return ""
+    recorded = (
+        "The verdicts shown are the recorded ones." if any(row.recorded for row in rows) else "No verdict is recorded."
+    )
+    ran = [row for row in rows if row.own]
+    if any(deciding(row) is row.own for row in ran):
+        return ""
+    if ran and tier == "smoke":
+        return f"This copy has only made a smoke run of this page, from which nothing can be concluded. {recorded}"
+    if ran:
+        return f"This copy's run at the {tier} tier judges none of these claims. {recorded}"
+    return f"This copy has not run this page at the {tier} tier. {recorded}"

@@ -1,0 +1,83 @@
+"""The recorded grids of learning rates, as the page on tuning shows them."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from saebook.book import budgets
+from saebook.claims import results
+from saebook.common.errors import UserError
+from saebook.papers.topk.shape_search import dead_scores
+from saebook.training import tuning
+
+_AT_EQUAL_QUALITY = {
+    "gated": "features needed at equal loss recovered", "topk": "error at equal L0", "e2e": "added loss at equal L0",
+}  # fmt: skip
+
+
+def tables(tier: str = "cpu") -> str:
+    """Every recorded grid of a tier as Markdown, with the chosen rates marked."""
+    parts = [_grid(file) for file in sorted(results.folder(tier).glob("*/tuning_*.json"))]
+    return "\n".join(parts) or "No grid has been run in this copy.\n"
+
+
+def _grid(file: Path) -> str:
+    name = f"{file.parent.name}/{file.stem.removeprefix('tuning_')}"
+    record = results.checked(file)
+    try:
+        points, winners = pd.read_csv(file.with_suffix(".csv")), record["findings"]["chosen"]
+    except (OSError, KeyError, ValueError):
+        raise UserError(f"the grid {file} is damaged: restore it and its CSV from git") from None
+    if "d_sae" in winners:
+        return f"For `{name}`, without any remedy:\n\n{_shapes(points, winners)}"
+    tuner = budgets.plan(name).tuner
+    return f"For `{name}`:\n\n{_rates(points, winners, tuner.cost if tuner else tuning.Tuner().cost, file.parent.name)}"
+
+
+def _rates(points: pd.DataFrame, winners: dict[str, float], cost: tuning.Cost, paper: str) -> str:
+    ends = (points.lr.min(), points.lr.max())
+    scored = tuning.scores(points, cost)
+    first = scored[scored.collapsed > 0].groupby("method").lr.min()
+    rows = [
+        [
+            row.method,
+            f"{row.lr:g}" + (_won(row.lr in ends) if winners.get(str(row.method)) == row.lr else ""),
+            _cost(row.cost, row.collapsed, row.lr > first.get(row.method, math.inf)),
+            row.seeds,
+        ]
+        for row in scored.itertuples()
+    ]
+    compared = f"{_AT_EQUAL_QUALITY[paper]}, relative to the middle rate without a collapse"
+    return markdown_table(["method", "learning rate", compared, "tuning seeds"], rows)
+
+
+def _cost(cost: Any, collapsed: Any, above: Any) -> str:
+    """What a rate costs, unless it is out."""
+    if collapsed:
+        return f"out: {collapsed} SAE{'s' * (collapsed > 1)} collapsed"
+    if above:
+        return "out: a smaller rate made some collapse"
+    return f"{cost:.2f}" if math.isfinite(cost) else "the curves do not meet"
+
+
+def _won(at_the_end: bool) -> str:
+    """How the chosen rate is marked. One at the grid's end may have a better rate beyond it, and a reader should see that."""
+    return " **(chosen, at the end of the grid)**" if at_the_end else " **(chosen)**"
+
+
+def _shapes(points: pd.DataFrame, winner: dict[str, float]) -> str:
+    """A grid of widths and k: error and the share of dead latents of each, averaged over the tuning seeds."""
+    rows = []
+    for row in dead_scores(points).itertuples():
+        here = (row.d_sae, row.k, row.lr) == (winner["d_sae"], winner["k"], winner["lr"])
+        rate = f"{row.lr:g}" + (_won(False) if here else "")
+        rows.append([row.d_sae, f"{row.k:g}", rate, f"{row.normalised_mse:.2f}", f"{row.dead:.2f}"])
+    return markdown_table(["latents", "k", "learning rate", "normalised MSE", "share dead"], rows)
+
+
+def markdown_table(header: list[str], rows: list[list[Any]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)

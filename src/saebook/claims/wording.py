@@ -1,0 +1,78 @@
+"""Numbers, intervals and criteria of claims in words, as the pages show them."""
+
+import math
+from collections.abc import Sequence
+
+from saebook.claims.ledger import Claim
+from saebook.evaluation.intervals import Interval
+
+_MOST_DECIMALS = 6
+
+
+def interval(value: Interval | Sequence[Interval]) -> str:
+    """`0.56 (0.53 to 0.59)`; for the contrasts of an ordering, each in turn."""
+    return _each(value, "{mean} ({low} to {high})")
+
+
+def sentence(value: Interval | Sequence[Interval]) -> str:
+    """`0.56, 95 % interval 0.53 to 0.59`; for the contrasts of an ordering, each in turn."""
+    return _each(value, "{mean}, 95 % interval {low} to {high}")
+
+
+def _each(value: Interval | Sequence[Interval], form: str) -> str:
+    if not isinstance(value, Interval):
+        return "; ".join(_each(one, form) for one in value)
+    if math.isnan(value.mean):
+        return "no value"
+    if value.n < 2:
+        return f"{number(value.mean)} (one value)"
+    if value.low == value.high:
+        return f"{number(value.mean)} (the same in all {value.n} values)"
+    places = decimals(value)
+    mean, low, high = (_fixed(one, places) for one in (value.mean, value.low, value.high))
+    return form.format(mean=mean, low=low, high=high)
+
+
+def decimals(value: Interval) -> int | None:
+    """How many decimals tell the ends of an interval apart from its mean; None where only powers of ten do."""
+    ends = [abs(value.mean - end) for end in (value.low, value.high) if math.isfinite(end) and end != value.mean]
+    if not ends:
+        return 2
+    exponent = math.floor(math.log10(min(ends)))
+    leading = min(ends) / 10.0**exponent
+    places = max(0, -exponent + (leading < 3))  # one digit of the half-width, two of a small one
+    return None if places > _MOST_DECIMALS else places
+
+
+def _fixed(value: float, places: int | None) -> str:
+    if math.isinf(value):
+        return "no limit"
+    if places is None:
+        return f"{value:.2g}"
+    text = f"{value:.{places}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def number(value: float | None) -> str:
+    """A number on its own, with three digits; nothing where there is none."""
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def criterion(claim: Claim) -> str:
+    """What the whole interval has to lie in for the claim to replicate."""
+    if claim.not_comparable:
+        return ""
+    if claim.band:
+        return f"{claim.band[0]:g} to {claim.band[1]:g}"
+    sign = -1.0 if claim.side == "below" else 1.0
+    edge = f"{claim.side} {claim.null_value + sign * claim.smallest_effect:g}"
+    return f"each {edge}" if claim.kind == "ordering" else edge
+
+
+def paper(claim: Claim) -> str:
+    """What the paper reports: its number and how precise it is; nothing where it gives neither."""
+    value = "" if claim.paper_value is None else f"{claim.paper_value:g}"
+    precision = claim.precision.strip()
+    return f"{value} ({precision})" if value and precision else value or precision
