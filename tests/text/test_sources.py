@@ -19,6 +19,25 @@ def test_a_folder_is_cached_by_content(folder, tmp_path, words):
     assert sources.differences(first.manifest, first.manifest) == []
 
 
+def test_hash_is_kept_beside_the_documents(folder, monkeypatch):
+    source = f"folder:{folder}"
+    expected = sources.corpus(source).hash
+    assert sources.corpus_hash(source) == expected == sources.manifest_hash(sources.corpus(source).manifest)
+    monkeypatch.setattr(sources, "_load", None)  # the documents are not read again
+    assert sources.corpus_hash(source) == expected
+
+
+def test_hash_is_made_again_when_the_documents_have_changed(folder, tmp_path):
+    source = f"folder:{folder}"
+    expected = sources.corpus_hash(source)
+    (kept,) = (tmp_path / "cache" / "text").glob("*.hash")
+    for content in ("", "1 2 wrong", kept.read_text().replace(" ", "0 ", 1).replace(expected, "wrong")):
+        kept.write_text(content)
+        assert sources.corpus_hash(source) == expected
+    (folder / "3.txt").write_text("other words than before, and more of them")
+    assert sources.corpus_hash(source) == sources.corpus(source).hash != expected
+
+
 @pytest.mark.parametrize("source", ["nonsense", "folder:/does/not/exist", "hub"])
 def test_an_unknown_source_is_refused(source):
     with pytest.raises(UserError):

@@ -30,7 +30,7 @@ from saebook.common.budget import Budget, SubjectBudget
 from saebook.common.errors import UserError
 from saebook.evaluation.intervals import Interval
 from saebook.subject.model import Subject
-from saebook.text.sources import corpus, differences
+from saebook.text.sources import corpus, corpus_hash, differences, manifest_hash
 
 _PACKAGES = ("torch", "transformer_lens", "transformers", "numpy", "tokenizers")
 Live = dict[str, Interval | Sequence[Interval]]
@@ -150,7 +150,7 @@ def together(content: dict[Path, bytes]) -> None:
 def _about(budget: Budget, subject: Subject | None) -> dict[str, Any]:
     """What a record says of the run besides its numbers: subject, corpus, commit, device, versions, date."""
     source = budget.source if isinstance(budget, SubjectBudget) else "environment"
-    read = {"source": source, "hash": corpus(source).hash} if subject else None
+    read = {"source": source, "hash": corpus_hash(source)} if subject else None
     return {
         "subject": {"name": subject.name, "weights_hash": subject.weights_hash} if subject else None,
         "corpus": {**read, "differs": corpus_differences(subject.name, source)} if subject and read else None,
@@ -250,6 +250,8 @@ def corpus_differences(subject: str, source: str) -> list[str]:
     if source != "environment" or not manifest.is_file():
         return []
     expected = dict(line.split("\t") for line in manifest.read_text("utf-8").splitlines())
+    if manifest_hash(expected) == corpus_hash(source):
+        return []
     return differences(expected, corpus(source).manifest)
 
 

@@ -7,6 +7,7 @@ A source is a string, so that it fits a papermill parameter:
 - ``hub:NAME`` or ``hub:NAME/CONFIG@SPLIT#COLUMN``: a data set streamed from the hub (default ``train``, ``text``).
 """
 
+import contextlib
 import hashlib
 import importlib.metadata as metadata
 import json
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from saebook.common import fingerprint, paths
 from saebook.common.errors import UserError
-from saebook.common.files import made_once
+from saebook.common.files import made_once, write_text
 from saebook.text import prose
 from saebook.text.prose import Document
 
@@ -42,7 +43,7 @@ class Corpus:
 
     @cached_property
     def hash(self) -> str:
-        return _digest(json.dumps(sorted(self.manifest.items())), 16)
+        return manifest_hash(self.manifest)
 
 
 def corpus(source: str = "environment") -> Corpus:
@@ -50,6 +51,30 @@ def corpus(source: str = "environment") -> Corpus:
 
     Raises `UserError` when the source is not understood, empty or out of reach.
     """
+    return _load(_made(source), source)
+
+
+def corpus_hash(source: str = "environment") -> str:
+    """`corpus(source).hash`, kept beside the cached documents so that asking for it does not read them."""
+    documents = _made(source)
+    status, kept = documents.stat(), documents.with_suffix(".hash")
+    about = f"{status.st_size} {status.st_mtime_ns}"
+    with contextlib.suppress(OSError, ValueError):
+        described, digest = kept.read_text("utf-8").rsplit(maxsplit=1)
+        if described == about:
+            return digest
+    digest = _load(documents, source).hash
+    write_text(kept, f"{about} {digest}")
+    return digest
+
+
+def manifest_hash(manifest: dict[str, str]) -> str:
+    """The hash of the corpus whose documents have these paths and hashes."""
+    return _digest(json.dumps(sorted(manifest.items())), 16)
+
+
+def _made(source: str) -> Path:
+    """The file of a source's documents, which is made when it is not there."""
     if source == "environment":
         read, key = _environment, _environment_key()
     elif source.startswith("folder:"):
@@ -68,7 +93,7 @@ def corpus(source: str = "environment") -> Corpus:
                 percent = prose.HELD_OUT_PERCENT
                 raise UserError(f"text source '{source}' is too small: {percent} % of its documents are for validation")
             _save(Corpus(source, tuple(train), tuple(validation)), aside)
-    return _load(cached, source)
+    return cached
 
 
 def environment_is_cached() -> bool:
@@ -96,14 +121,18 @@ def differences(expected: dict[str, str], present: dict[str, str]) -> list[str]:
 
 def _environment_key() -> str:
     """Changes with any package's version or file list, and with the extraction code itself."""
-    parts = [fingerprint.of("saebook.text.prose")]
-    for name in prose.PACKAGES:
-        try:
+    return _digest("\0".join([fingerprint.of("saebook.text.prose"), *_installed(prose.PACKAGES)]))
+
+
+@cache
+def _installed(packages: tuple[str, ...]) -> list[str]:
+    """Name, version and file list of each package that is installed; read once a process."""
+    distributions = []
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue
-        parts.append(name + distribution.version + (distribution.read_text("RECORD") or ""))
-    return _digest("\0".join(parts))
+            distributions.append(name + distribution.version + (distribution.read_text("RECORD") or ""))
+    return distributions
 
 
 def _environment() -> list[Document]:

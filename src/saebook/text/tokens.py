@@ -17,7 +17,7 @@ from saebook.common.errors import UserError
 from saebook.common.files import made_once
 from saebook.common.progress import bar
 from saebook.text.prose import Document
-from saebook.text.sources import corpus
+from saebook.text.sources import corpus, corpus_hash
 
 END = "<|endoftext|>"
 _CHUNK = 512  # documents encoded a call: keeps memory flat and the threads of `tokenizers` busy
@@ -68,12 +68,12 @@ def tokens(source: str, tokenizer, split: str, context: int) -> np.ndarray:
 
     Cached by the corpus, the tokenizer and the context. Raises `UserError` when there is not one full row.
     """
-    text = corpus(source)
-    documents = {"train": text.train, "validation": text.validation}[split]
-    parts = [text.hash, tokenizer_hash(tokenizer), split, str(context), "checksum"]
+    parts = [corpus_hash(source), tokenizer_hash(tokenizer), split, str(context), "checksum"]
     file = paths.cache() / "tokens" / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}.npy"
     with made_once(file, _sound) as aside:
         if aside:
+            text = corpus(source)
+            documents = {"train": text.train, "validation": text.validation}[split]
             rows = pack(documents, tokenizer, context)
             if not len(rows):
                 raise UserError(f"text source '{source}' has no {split} row of {context} tokens: give it more text")

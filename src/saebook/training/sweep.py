@@ -19,7 +19,7 @@ from saebook.formats import saelens
 from saebook.sae import registry
 from saebook.sae.base import Member
 from saebook.subject.model import Site, Subject
-from saebook.text.sources import corpus
+from saebook.text.sources import corpus_hash
 from saebook.text.tokens import tokenizer_hash
 from saebook.training.config import Data, Method
 from saebook.training.run import Trained, train_and_measure
@@ -110,7 +110,7 @@ def _train(subject: Subject, site: Site, missing: list[tuple[Method, Member, str
     trained = train_and_measure(subject, site, [(method, member) for method, member, _ in missing], data, checkpoint)
     about = {
         "model_name": subject.name, "hook_name": site.hook_name, "context_size": data.row_length(subject.context), "prepend_bos": False,
-        "dataset_path": data.source, "corpus_hash": corpus(data.source).hash, "data": asdict(data),
+        "dataset_path": data.source, "corpus_hash": corpus_hash(data.source), "data": asdict(data),
     }  # fmt: skip
     for (method, _, key), one in zip(missing, trained, strict=True):
         store.save_sae(key, one.stack, one.index, about | {"training": asdict(method.training)} | _measured(one))
@@ -122,12 +122,12 @@ def _measured(one: Trained) -> dict:
 
 
 def _shared(subject: Subject, site: Site, data: Data) -> dict:
-    """What the keys of all runs of a sweep have in common, read once: the corpus alone takes a tenth of a second."""
+    """What the keys of all runs of a sweep have in common, read once."""
     return {
         "subject": subject.weights_hash,
         "tokenizer": tokenizer_hash(subject.tokenizer),
         "site": site.hook_name,
-        "corpus": corpus(data.source).hash,
+        "corpus": corpus_hash(data.source),
         "data": asdict(data),
         "layout": saelens.LAYOUT,
         "torch": torch.__version__.split("+")[0],
