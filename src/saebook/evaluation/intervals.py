@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
 
@@ -22,7 +23,7 @@ class Interval:
     values: tuple[float, ...] = field(default=(), compare=False)
 
 
-def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's t interval of the mean."""
     x = np.asarray(values, float)
     kept = tuple(x.tolist())
@@ -33,7 +34,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def bootstrap_interval(
-    values: Sequence[float], statistic: Callable = np.mean, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+    values: ArrayLike, statistic: Callable = np.mean, level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
     """BCa bootstrap interval of `statistic`. For samples of some size: with three seeds use `t_interval`."""
     x = np.asarray(values, float)
@@ -46,7 +47,7 @@ def bootstrap_interval(
     return Interval(float(statistic(x)), float(found.low), float(found.high), len(x))
 
 
-def pareto_front(l0: Sequence[float], quality: Sequence[float]) -> np.ndarray:
+def pareto_front(l0: ArrayLike, quality: ArrayLike) -> np.ndarray:
     """Mask [n] of the points that no other point beats: none has at most their L0 and more quality."""
     l0, quality = np.asarray(l0, float), np.asarray(quality, float)
     order = np.lexsort((-quality, l0))
@@ -57,7 +58,7 @@ def pareto_front(l0: Sequence[float], quality: Sequence[float]) -> np.ndarray:
     return mask
 
 
-def l0_at(l0: Sequence[float], quality: Sequence[float], wanted: Sequence[float]) -> np.ndarray:
+def l0_at(l0: ArrayLike, quality: ArrayLike, wanted: ArrayLike) -> np.ndarray:
     """L0 that the Pareto front needs for each `wanted` quality, linear in log L0; NaN outside the front's range."""
     l0, quality = np.asarray(l0, float), np.asarray(quality, float)
     usable = l0 > 0
@@ -72,10 +73,10 @@ def l0_at(l0: Sequence[float], quality: Sequence[float], wanted: Sequence[float]
 
 
 def l0_ratio(
-    l0_a: Sequence[float],
-    quality_a: Sequence[float],
-    l0_b: Sequence[float],
-    quality_b: Sequence[float],
+    l0_a: ArrayLike,
+    quality_a: ArrayLike,
+    l0_b: ArrayLike,
+    quality_b: ArrayLike,
     points: int = 20,
 ) -> float:
     """L0 of a over L0 of b at equal quality: the geometric mean over `points` levels, evenly spaced over the overlap.

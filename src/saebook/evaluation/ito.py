@@ -249,7 +249,7 @@ def gaps(measured: pd.DataFrame, method: str) -> pd.Series:
     """
     shown = frontiers(measured)
     groups = shown[shown.method == method].groupby("seed")
-    return groups.apply(lambda g: math.log(ratio(g[g.by == ENCODER], g[g.by == ITO])), include_groups=False)
+    return groups.apply(lambda g: math.log(ratio(g[g.by == ENCODER], g[g.by == ITO])))
 
 
 def gap_ratios(measured: pd.DataFrame, one: str, other: str) -> list[float]:

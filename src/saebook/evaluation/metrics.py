@@ -29,7 +29,7 @@ class Sums:
     l0: float = 0.0
     loss: float = 0.0
     losses: int = 0
-    fired: Tensor | None = field(default=None, repr=False)
+    fired: Tensor = field(default_factory=lambda: torch.tensor(False), repr=False)  # [M] once tokens were added
 
     def add(self, x: Tensor, f: Tensor, xhat: Tensor) -> None:
         """Add tokens `x` [B, D], latents `f` [B, M], reconstructions `xhat` [B, D]."""
@@ -40,8 +40,7 @@ class Sums:
         self.error2 += float((x.double() - xhat.double()).square().sum())
         active = f > 0
         self.l0 += float(active.sum())
-        hit = active.any(0)
-        self.fired = hit if self.fired is None else self.fired | hit
+        self.fired = active.any(0) | self.fired
 
 
 def normalised_mse(error2: float, variance: float) -> float:

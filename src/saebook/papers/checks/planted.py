@@ -102,7 +102,7 @@ def through_the_subject(subject: Subject, site: Site, rows: torch.Tensor, shrink
         stack = ReLU(site.d_in, 2 * site.d_in, (Member(0, 1.0),), device=subject.device)
         stack.W_enc.data[0] = torch.cat([eye, -eye], 1)
         stack.W_dec.data[0] = scale * torch.cat([eye, -eye])
-        stack.b_enc.data.fill_(bias)
+        stack.get_parameter("b_enc").data.fill_(bias)
         stacks.append(stack)
     x = subject.activations(rows, site)[:, 1:].flatten(0, 1)
     # A coordinate of a real model may have one sign on all this text: the latent of the other is rightly silent.

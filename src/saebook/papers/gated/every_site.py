@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,8 @@ def biases(table: pd.DataFrame, method: str) -> pd.DataFrame:
 def over_layers(table: pd.DataFrame) -> Interval:
     """L0 of Gated over the baseline as a mean over layers, on the log scale: a t interval over the seeds that all layers have."""
     ratios = {place: pareto.ratio_per_seed(group, "gated", "relu") for place, group in table.groupby(AT, sort=False)}
-    return pareto.log_interval(np.exp(np.log(pd.DataFrame(ratios)).mean(axis=1, skipna=False)).tolist())
+    logs = cast(pd.DataFrame, np.log(pd.DataFrame(ratios)))
+    return pareto.log_interval(np.exp(logs.mean(axis=1, skipna=False)).tolist())
 
 
 def worst(table: pd.DataFrame) -> Interval:

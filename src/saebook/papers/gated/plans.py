@@ -169,7 +169,9 @@ def with_and_without_resampling(budget: GatedSweep, site: Site) -> list[Method]:
 
 def _at(rate: float | dict[SiteName, float], site: Site) -> float:
     """The rate at a site. A type of site for which none was chosen takes the smallest, at which no SAE collapses."""
-    return rate.get(site.kind, min(rate.values())) if isinstance(rate, dict) else rate
+    if not isinstance(rate, dict):
+        return rate
+    return next((chosen for kind, chosen in rate.items() if kind == site.kind), min(rate.values()))
 
 
 def _training(budget: GatedSweep | GatedSites, lr: float) -> TrainConfig:

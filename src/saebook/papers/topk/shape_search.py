@@ -58,5 +58,5 @@ def deadly(table: pd.DataFrame) -> dict[str, float]:
     scored = dead_scores(table)
     best = scored.loc[scored.groupby(["d_sae", "k"]).normalised_mse.idxmin()]
     enough = best[best.dead >= DEADLY].sort_values(["d_sae", "k"], ascending=[True, False])
-    row = enough.iloc[0] if len(enough) else best.loc[best.dead.idxmax()]
+    row = enough.iloc[0] if len(enough) else best.iloc[int(best.dead.argmax())]
     return {"d_sae": int(row.d_sae), "k": int(row.k), "lr": float(row.lr)}

@@ -30,10 +30,10 @@ def pareto_curves(table: pd.DataFrame, paper: pd.DataFrame, site: str = "Resid")
         right.plot(
             front.L0,
             front.pct_CE_recovered / 100,
-            marker=look(kind).marker,
+            marker=look(str(kind)).marker,
             markersize=3,
             linewidth=0.9,
-            color=look(kind).colour,
+            color=look(str(kind)).colour,
             alpha=0.75,
         )
     bottom = float(np.floor(np.quantile(drawn, 0.1) * 20) / 20) if drawn else 0.0
@@ -59,9 +59,8 @@ def bias(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     low, high = 0.5, 1.25
     outside = int((~rows[column].between(low, high)).sum())
     for kind, group in rows.groupby("sae_type"):
-        right.scatter(
-            group.L0, group[column], s=14, color=look(kind).colour, marker=look(kind).marker, alpha=0.6, linewidths=0
-        )
+        drawn = look(str(kind))
+        right.scatter(group.L0, group[column], s=14, color=drawn.colour, marker=drawn.marker, alpha=0.6, linewidths=0)
     for ax, title in ((left, "this book"), (right, "paper, all models and sites")):
         ax.axhline(1.0, color="0.3", linewidth=1, linestyle=":")
         ax.set(xlabel=L0_AXIS, ylabel=name, title=title)
@@ -81,16 +80,17 @@ def alive(printed: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
     for ax, table, title in zip(axes, (printed, paper), ("this book", "paper, all models and sites"), strict=True):
         for kind, group in table[table.L0 > 0].groupby("sae_type"):
-            for optimal, face in ((True, look(kind).colour), (False, "none")):
+            drawn = look(str(kind))
+            for optimal, face in ((True, drawn.colour), (False, "none")):
                 mine = group[group.pareto == optimal]
-                label = f"{look(kind).label}, {'' if optimal else 'not '}Pareto-optimal"
+                label = f"{drawn.label}, {'' if optimal else 'not '}Pareto-optimal"
                 ax.scatter(
                     mine.L0,
                     mine.pct_alive,
                     s=18,
-                    marker=look(kind).marker,
+                    marker=drawn.marker,
                     facecolors=face,
-                    edgecolors=look(kind).colour,
+                    edgecolors=drawn.colour,
                     linewidths=0.8,
                     label=label,
                 )

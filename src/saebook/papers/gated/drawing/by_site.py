@@ -31,7 +31,7 @@ def ablation_costs(ours: pd.DataFrame, paper: pd.DataFrame, tiny: float) -> Figu
     ):
         ax.axhspan(floor, tiny, color="0.9", zorder=0)
         for site, group in table.groupby("site", sort=False):
-            name, colour, marker = LOOKS[site]
+            name, colour, marker = LOOKS[str(site)]
             cost = group.cost.clip(lower=floor)
             ax.plot(group.layer, cost, color=colour, marker=marker, markersize=5, linewidth=1, label=name)
             if "low" in group:
@@ -90,7 +90,7 @@ def summary(
                 np.linspace(*ends, len(rows)),
                 marker="x",
                 s=14,
-                color=look(sae_type).colour,
+                color=look(str(sae_type)).colour,
                 alpha=0.45,
                 linewidths=0.9,
             )

@@ -106,7 +106,7 @@ def encoder_and_optimum(shown: pd.DataFrame, gaps: pd.DataFrame) -> Figure:
             alpha=0.5,
             linewidths=0,
         )
-        interval = t_interval(np.log(times).to_list())
+        interval = t_interval(np.log(times))
         if interval.n > 1:
             mean, low, high = np.exp([interval.mean, interval.low, interval.high])
             error = [[mean - low], [high - mean]]

@@ -76,7 +76,7 @@ def ratios(panels: pd.DataFrame, median: Interval) -> Figure:
     ax.axvline(0.5, color="0.3", linestyle="--", linewidth=1.2, label="half as many")
     ax.axvline(1.0, color="0.3", linestyle=":", linewidth=1.2, label="as many")
     ax.plot(table.ratio, table.index, "o", color="0.15", ms=5)
-    for place, row in table.iterrows():
+    for place, (_, row) in enumerate(table.iterrows()):
         note = "no loss in common; " if math.isnan(row.ratio) else ""
         ax.text(
             1.02, place, f"{note}{row.gain:+.1f} points", transform=ax.get_yaxis_transform(), va="center", fontsize=9

@@ -55,7 +55,7 @@ def jumps(
     """
     style()
     figure, axes = plt.subplot_mosaic("ab;cc", figsize=(9, 7), layout="constrained")
-    bins = np.linspace(-4, 5, 55)
+    bins = np.linspace(-4, 5, 55).tolist()
     axes["a"].hist(
         [z[y == 0], z[y != 0]], bins=bins, stacked=True, color=["0.7", "#009E73"], label=["off", "on"], linewidth=0
     )
@@ -71,7 +71,8 @@ def jumps(
         ("ratio", look("gated").colour, "both at their best"),
         ("ratio_same_threshold", "#009E73", "both at the paper's threshold"),
     ):
-        points = [(place, t_interval(g[column].to_list())) for place, g in over.groupby("separation")]
+        places = sorted(over.separation.unique())
+        points = [(place, t_interval(over[column][over.separation == place])) for place in places]
         axes["c"].plot([p for p, _ in points], [i.mean for _, i in points], color=colour, marker=".", label=label)
         for place, one in points:
             if one.n > 1:
@@ -105,8 +106,9 @@ def routes(tables: Mapping[str, pd.DataFrame]) -> Figure:
         values = np.zeros((len(parameters), len(terms)))
         for row in table.itertuples():
             place = parameters.index(row.parameter), terms.index(row.term)
-            values[place] = 2 if not row.right else float(row.found != "-")
-            ax.text(*place[::-1], row.found.replace(" + ", "\n+ "), ha="center", va="center", fontsize=8.5)
+            arrived = str(row.found)
+            values[place] = 2 if not row.right else float(arrived != "-")
+            ax.text(*place[::-1], arrived.replace(" + ", "\n+ "), ha="center", va="center", fontsize=8.5)
         ax.imshow(values, cmap=ListedColormap(["white", "#BBD8EE", "#F5B27A"]), vmin=0, vmax=2, aspect="auto")
         ax.set(xticks=range(len(terms)), yticks=range(len(parameters)), title=title)
         ax.set_xticklabels(terms, fontsize=10)

@@ -6,11 +6,11 @@ baseline; what is tested is the difference within pairs.
 
 import hashlib
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
 from saebook.common.errors import UserError
@@ -20,7 +20,7 @@ LABELS = {"No": 0, "Maybe": 1, "Yes": 2}
 LEVEL = 0.9  # of the paper's intervals
 
 
-def p_value(differences: Sequence[float]) -> float:
+def p_value(differences: ArrayLike) -> float:
     """One-sided paired Wilcoxon test, ties with zero ranked as Pratt does. H0: Gated is at most as interpretable.
 
     The normal approximation with the tie correction; one when no pair differs.
@@ -28,10 +28,11 @@ def p_value(differences: Sequence[float]) -> float:
     d = np.asarray(differences, float)
     if not np.any(d):
         return 1.0
-    return float(scipy_stats.wilcoxon(d, zero_method="pratt", alternative="greater", method="asymptotic").pvalue)
+    test = scipy_stats.wilcoxon(d, zero_method="pratt", alternative="greater", method="asymptotic")
+    return float(test.pvalue)  # pyright: ignore[reportAttributeAccessIssue] - SciPy makes the class of its result at run time
 
 
-def mean_difference(differences: Sequence[float]) -> Interval:
+def mean_difference(differences: ArrayLike) -> Interval:
     """Mean label difference, Gated less baseline, with the BCa bootstrap interval at the paper's level."""
     return bootstrap_interval(differences, level=LEVEL)
 

@@ -1,5 +1,7 @@
 """How far a gap between two kinds of SAE is that of baselines with dead latents: resampling on and off, and the paper's own rows."""
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 
@@ -30,7 +32,8 @@ def raised(table: pd.DataFrame) -> tuple[list[float], list[float]]:
     Means over both kinds and all lambdas, of L0 on the log scale.
     """
     l0, loss = at_same_lambda(table, "l0"), at_same_lambda(table, "loss_recovered")
-    ratios = np.exp(np.log(l0.on / l0.off).groupby(l0.seed).mean())
+    logs = cast(pd.Series, np.log(l0.on / l0.off))
+    ratios = np.exp(logs.groupby(l0.seed).mean())
     return ratios.tolist(), (loss.on - loss.off).groupby(loss.seed).mean().tolist()
 
 
