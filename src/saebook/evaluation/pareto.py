@@ -102,7 +102,7 @@ def spread(ratios: Sequence[float]) -> Spread:
 
 def ratio(one: pd.DataFrame, other: pd.DataFrame) -> float:
     """L0 of `one` over L0 of `other` at equal loss recovered; both have columns l0 and loss_recovered."""
-    return l0_ratio(*(np.asarray(g[c], float) for g in (one, other) for c in ("l0", "loss_recovered")))
+    return l0_ratio(one.l0, one.loss_recovered, other.l0, other.loss_recovered)
 
 
 def share_of_gap(table: pd.DataFrame, method: str, between: str, baseline: str) -> Interval:
