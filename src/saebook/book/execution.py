@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ def execute(source: Path, target: Path, values: dict[str, Any], timeout: int) ->
     from nbformat.reader import NotJSONError
 
     status, error = "ok", None
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters that were checked already
     with progress_on_this_terminal(), terminated_as_exit():
         try:
             papermill.execute_notebook(

@@ -65,7 +65,7 @@ def source(name: str) -> Path:
     home, plain = sidecar.folder().resolve(), name[:1000].removesuffix(".ipynb")
     parts = Path(plain).parts
     if len(name) > 200 or not name.isprintable() or ".." in parts:
-        raise UserError(f"'{name[:80]!s}' is not a notebook of this book: use PAPER/NAME, such as gated/fig05_pareto")
+        raise UserError(f"{name[:80]!r} is not a notebook of this book: use PAPER/NAME, such as gated/fig05_pareto")
     if Path(plain).is_absolute():
         if not Path(plain).is_relative_to(home):
             raise UserError(f"{name} is not below {home}: copy the notebook there and run it as PAPER/NAME")

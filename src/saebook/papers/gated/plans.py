@@ -1,9 +1,9 @@
 """What the chapters of the Gated paper train: typed budgets, and the methods of each sweep."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Self
 
-from pydantic import Strict, StrictStr
+from pydantic import StrictStr, model_validator
 
 from saebook.common.budget import (
     Budget,
@@ -50,9 +50,15 @@ class JumpReLUForm(GatedSweep):
 class HumanStudy(GatedSweep):
     """`features` pairs of cards with `contexts` each; `ratings` is the folder of what raters sent, or empty."""
 
-    features: Annotated[int, Strict()]
+    features: Count
     contexts: Count
     ratings: StrictStr = ""
+
+    @model_validator(mode="after")
+    def _latents_to_draw(self) -> Self:
+        if self.features > self.d_sae * len(self.seeds):
+            raise ValueError(f"features must be at most the latents of all seeds, and are {self.features}")
+        return self
 
 
 class Ablations(GatedSweep):

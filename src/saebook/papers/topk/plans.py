@@ -1,9 +1,10 @@
 """What the chapters of the Top-k paper train: typed budgets, and the methods of each sweep."""
 
 import math
+from typing import Self
 
 import pandas as pd
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from saebook.common.budget import Positive, Rate, Several, SweepBudget, Width
 from saebook.evaluation.pareto import matched_ratio
@@ -44,11 +45,23 @@ class ActivationFunctions(SweepBudget):
             raise ValueError('must map widths to rates, such as {"512": 0.04}')
         return rates
 
+    @model_validator(mode="after")
+    def _k_within_width(self) -> Self:
+        if max(self.ks) > min(self.widths):
+            raise ValueError(f"ks must be at most the smallest width, {min(self.widths)}, and reach {max(self.ks)}")
+        return self
+
 
 class DeadLatents(SweepBudget):
     d_sae: Width
     k: Width
     lr: Rate
+
+    @model_validator(mode="after")
+    def _k_within_width(self) -> Self:
+        if self.k > self.d_sae:
+            raise ValueError(f"k must be at most d_sae, {self.d_sae}, and is {self.k}")
+        return self
 
 
 def rate_at(rates: RatesByWidth, width: int) -> float:

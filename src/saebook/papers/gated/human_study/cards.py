@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from saebook.common.errors import UserError
 from saebook.sae.base import SAEStack
 from saebook.subject.model import Site, Subject
 from saebook.training.store import Store
@@ -67,7 +68,12 @@ def drawn(
         pairs = [pair for pair in range(features) if seeds[pair % len(seeds)] == row.seed]
         sae = Store().load_sae(row.key).to(subject.device)
         f = activations(sae, subject, site, rows, skip)
-        latents = rng.choice(np.flatnonzero(f.flatten(0, 1).amax(0).cpu().numpy() > 0), len(pairs), replace=False)
+        firing = np.flatnonzero(f.flatten(0, 1).amax(0).cpu().numpy() > 0)
+        if len(firing) < len(pairs):
+            raise UserError(
+                f"only {len(firing)} latents of {row.method} ever fire: ask for fewer features than {features}"
+            )
+        latents = rng.choice(firing, len(pairs), replace=False)
         for pair, latent in zip(pairs, latents, strict=True):
             entries.append([pair, row.method, int(row.seed), row.sparsity, row.l0, int(latent)])
             made.append(card(sae, int(latent), f[..., latent], subject, site, rows[:, skip:], contexts))

@@ -1,0 +1,92 @@
+"""What a budget names is looked for before a kernel starts, and relative folders are those of the caller."""
+
+import json
+
+import pytest
+
+from saebook.book import budgets, preflight
+from saebook.common import paths
+from saebook.common.errors import UserError
+
+FIGURE = "gated/fig05_pareto"
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 2, "n_positions": 64}))
+    return folder
+
+
+def test_relative_folders_are_the_callers(tmp_path, model):
+    given = {"subject": "model", "ratings": "answers", "source": "folder:texts", "layer": 1}
+    assert preflight.absolute(given, tmp_path) == {
+        "subject": str(model),
+        "ratings": str(tmp_path / "answers"),
+        "source": f"folder:{tmp_path / 'texts'}",
+        "layer": 1,
+    }
+
+
+def test_names_that_are_not_folders_stay(tmp_path):
+    (tmp_path / "prose-4l128").mkdir()
+    given = {"subject": "prose-4l128", "source": "environment", "ratings": ""}
+    assert preflight.absolute(given, tmp_path) == given
+    assert preflight.absolute({"subject": "gpt2"}, tmp_path) == {"subject": "gpt2"}
+
+
+def test_the_books_own_budgets_pass():
+    preflight.check(budgets.resolve(FIGURE, "cpu"))
+    preflight.check(budgets.resolve("gated/fig12_sites", "cpu"))
+    preflight.check(budgets.resolve("gated/fig02_shrinkage_toy", "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"layer": 99}, "layer must be from 0 to 3 in prose-4l128, not 99"),
+        ({"context": 4096}, "context must be at most 128"),
+        ({"subject": "./nowhere"}, "names a folder that does not exist: ./nowhere"),
+        ({"subject": "/nowhere/model"}, "names a folder that does not exist"),
+        ({"subject": "a/b/c"}, "names a folder that does not exist"),
+        ({"subject": " "}, "must name a model"),
+        ({"subject": "nowhere"}, "no embedded subject and no folder 'nowhere'"),
+        ({"source": "folder:/nowhere"}, "source names a folder that does not exist: /nowhere"),
+        ({"source": "hub:"}, "source must be environment, folder:PATH or hub:NAME"),
+        ({"source": "nowhere"}, "source must be environment, folder:PATH or hub:NAME, not 'nowhere'"),
+    ],
+)
+def test_what_does_not_exist_is_refused(asked, words, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=words):
+        preflight.check(budgets.resolve(FIGURE, "smoke", **asked))
+
+
+def test_layers_of_a_folders_model_and_of_several_sites(model):
+    preflight.check(budgets.resolve(FIGURE, "smoke", subject=str(model), layer=1))
+    with pytest.raises(UserError, match="from 0 to 1"):
+        preflight.check(budgets.resolve(FIGURE, "smoke", subject=str(model), layer=2))
+    with pytest.raises(UserError, match="from 0 to 3 in prose-4l128, not 7"):
+        preflight.check(budgets.resolve("gated/fig12_sites", "smoke", layers=[0, 7]))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "has no config.json"), ("{", "is damaged"), ("[]", "is damaged"), ("\xff", "is damaged")],
+)
+def test_a_folder_that_is_not_a_model_is_refused(model, content, words):
+    file = model / "config.json"
+    file.unlink() if content is None else file.write_text(content, "latin-1")
+    with pytest.raises(UserError, match=words):
+        preflight.check(budgets.resolve(FIGURE, "smoke", subject=str(model)))
+
+
+def test_ratings_must_be_a_folder():
+    with pytest.raises(UserError, match="ratings must be a folder"):
+        preflight.check(budgets.resolve("gated/fig07_interpretability", "smoke", ratings="/nowhere"))
+
+
+def test_a_subject_outside_the_subjects_folder_is_not_embedded():
+    assert preflight._embedded("prose-4l128") == paths.data() / "subjects" / "prose-4l128"
+    assert preflight._embedded("../papers") is preflight._embedded("") is preflight._embedded("/tmp") is None
