@@ -29,7 +29,7 @@ from saebook.common.processes import Forked, die_with_parent
 PACKAGES = (
     "papermill", "nbclient", "nbformat", "jupyter_client.provisioning", "ipykernel.kernelapp", "ipykernel.ipkernel",
     "IPython", "torch", "pandas", "matplotlib.pyplot", "seaborn", "scipy.stats", "transformers", "datasets",
-    "transformer_lens.model_bridge", "transformers.models.gpt2.modeling_gpt2", "safetensors.torch", "pydantic", "yaml",
+    "transformer_lens.model_bridge", "transformers.models.gpt2.modeling_gpt2", "safetensors.torch", "pydantic.main", "yaml",
     "filelock", "PIL.PngImagePlugin", "matplotlib.backends.backend_agg",
 )  # fmt: skip
 _INLINE = "module://matplotlib_inline.backend_inline"  # what a kernel sets before matplotlib reads it
