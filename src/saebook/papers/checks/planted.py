@@ -1,10 +1,9 @@
-"""The ruler, laid on things of known size: planted dictionaries whose every metric is known before it is measured.
+"""Metrics on planted dictionaries, whose every true value is known before it is measured.
 
 Letters: N tokens, D d_in, M elements, S seeds.
 """
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,13 @@ import torch
 from saebook.evaluation import metrics
 from saebook.evaluation.geometry import max_cosine
 from saebook.evaluation.intervals import l0_ratio
+from saebook.papers.checks.plans import Planted
 from saebook.sae.base import Member
 from saebook.sae.relu import ReLU
 from saebook.subject.model import Site, Subject
 
 
-def readings(budget: SimpleNamespace) -> pd.DataFrame:
+def readings(budget: Planted) -> pd.DataFrame:
     """Every subject-free metric on planted dictionaries: one row per metric, setting and seed, with `truth` and `read`."""
     rows = []
     for seed in budget.seeds:
@@ -37,7 +37,7 @@ def readings(budget: SimpleNamespace) -> pd.DataFrame:
     return pd.DataFrame(rows).drop_duplicates()
 
 
-def _dictionary(rng, budget: SimpleNamespace, l0: int, dead: float, shrink: float) -> list[dict]:
+def _dictionary(rng, budget: Planted, l0: int, dead: float, shrink: float) -> list[dict]:
     """x = f W + noise with exactly `l0` of the living elements on; the SAE under test answers shrink * f."""
     alive = budget.elements - round(dead * budget.elements)
     W = torch.from_numpy(_unit(rng, budget.elements, budget.width))
@@ -55,7 +55,7 @@ def _dictionary(rng, budget: SimpleNamespace, l0: int, dead: float, shrink: floa
         "L0": (l0, sums.l0 / sums.tokens),
         "relative reconstruction bias": (shrink, metrics.relative_reconstruction_bias(sums.xhat_norm2, sums.dot)),
         "normalised MSE": (
-            # In expectation: what shrinking leaves, and the noise that no dictionary holds.
+            # In expectation: the error of shrinking, and the noise, which no dictionary explains.
             ((1 - shrink) ** 2 * float(clean.square().sum(1).mean()) + 0.01 * budget.width) / variance,
             metrics.normalised_mse(sums.error2 / sums.tokens, variance),
         ),
@@ -67,8 +67,8 @@ def _dictionary(rng, budget: SimpleNamespace, l0: int, dead: float, shrink: floa
     ]
 
 
-def _rotated(rng, budget: SimpleNamespace, angle: float) -> dict:
-    """A dictionary and a copy with every element turned by `angle` degrees; in a high dimension no other comes nearer."""
+def _rotated(rng, budget: Planted, angle: float) -> dict:
+    """A dictionary and a copy with every element turned by `angle` degrees; in many dimensions no other element is nearer."""
     width = 8 * budget.width
     one, away = (torch.from_numpy(_unit(rng, budget.elements, width)) for _ in range(2))
     away = away - (away * one).sum(1, keepdim=True) * one
@@ -82,7 +82,7 @@ def _rotated(rng, budget: SimpleNamespace, angle: float) -> dict:
 
 
 def _curves(rng, factor: float) -> dict:
-    """Two sweeps of one smooth, bent curve, the first at `factor` times the L0 of the second, read at other points."""
+    """Two sweeps of one smooth, bent curve, the first at `factor` times the L0 of the second, sampled at other points."""
     quality = [np.sort(rng.uniform(0.5, 0.99, 6)) for _ in range(2)]
     l0 = [scale * np.exp(2.0 * q + 3.0 * q**3) for q, scale in zip(quality, (factor, 1.0), strict=True)]
     return {
@@ -92,7 +92,7 @@ def _curves(rng, factor: float) -> dict:
 
 
 def through_the_subject(subject: Subject, site: Site, rows: torch.Tensor, shrink: float = 0.8) -> pd.DataFrame:
-    """SAEs of known effect measured by the whole machinery on a real model: the identity, nothing, a shrunken identity.
+    """SAEs of known effect, measured on a real model as any other: the identity, silence, and a shrunken identity.
 
     Two latents per coordinate, one for each sign, pass activations through exactly: L0 is then the width of the site.
     """
@@ -105,10 +105,10 @@ def through_the_subject(subject: Subject, site: Site, rows: torch.Tensor, shrink
         stack.get_parameter("b_enc").data.fill_(bias)
         stacks.append(stack)
     x = subject.activations(rows, site)[:, 1:].flatten(0, 1)
-    # A coordinate of a real model may have one sign on all this text: the latent of the other is rightly silent.
+    # A coordinate of a real model may have one sign on all this text: the latent of the other sign is then rightly silent.
     signs = float(torch.cat([(x > 0).any(0), (x < 0).any(0)]).double().mean())
-    found = [group[0] for group in metrics.measure(stacks, subject, site, rows, skip=1)]
-    read = pd.DataFrame(found, index=["identity", "silent", f"identity times {shrink:g}"])
+    measured = [group[0] for group in metrics.measure(stacks, subject, site, rows, skip=1)]
+    read = pd.DataFrame(measured, index=["identity", "silent", f"identity times {shrink:g}"])
     truth = {
         "identity": {"l0": site.d_in, "loss_recovered": 1.0, "normalised_mse": 0.0, "relative_reconstruction_bias": 1.0, "alive": signs},
         "silent": {"l0": 0.0, "loss_recovered": 0.0, "alive": 0.0},
@@ -122,8 +122,8 @@ def through_the_subject(subject: Subject, site: Site, rows: torch.Tensor, shrink
     return pd.DataFrame(lines)
 
 
-def averaged_ratios(budget: SimpleNamespace) -> dict[str, float]:
-    """The bias of a planted SAE that shrinks loud tokens most, read rightly from sums and wrongly by averaging ratios."""
+def averaged_ratios(budget: Planted) -> dict[str, float]:
+    """The bias of a planted SAE that shrinks large tokens most, computed from sums (right) and as an average of ratios (wrong)."""
     rng = np.random.default_rng(budget.seeds[0])
     x = torch.from_numpy(rng.standard_normal((200, 20, budget.width)) * rng.lognormal(0.0, 1.0, (200, 1, 1)))
     xhat = x / (1 + x.square().mean((1, 2), keepdim=True).sqrt())

@@ -12,19 +12,19 @@ from torch import Tensor
 from saebook.common.progress import bar
 from saebook.evaluation.geometry import max_cosine
 from saebook.evaluation.intervals import Interval, bootstrap_interval
-from saebook.evaluation.pareto import matched_ratio, value_at
+from saebook.evaluation.pareto import CE_INCREASE, matched_ratio, value_at, with_increase
 from saebook.sae.base import SAEStack
 from saebook.subject.model import Site, Subject
 from saebook.training.objectives import Reference
 from saebook.training.store import Store
 
-CE, ALIVE = "ce_increase", "alive_elements"
+CE, ALIVE = CE_INCREASE, "alive_elements"
 _ROWS = 16  # rows a pass
 
 
 def with_counts(table: pd.DataFrame) -> pd.DataFrame:
     """The table with the added cross-entropy in nats per token, and the number of elements that fired at all."""
-    return table.assign(**{CE: table.ce - table.ce_clean, ALIVE: table.alive * table.d_sae})
+    return with_increase(table).assign(**{ALIVE: table.alive * table.d_sae})
 
 
 def mean_ratios(table: pd.DataFrame, one: str, other: str, column: str, at: str, points: int = 20) -> list[float]:

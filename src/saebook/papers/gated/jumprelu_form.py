@@ -59,13 +59,13 @@ def compared(
             sae = single.to(dtype)
             parts = [_differences(sae, x.to(dtype)) for x in inputs]
             of_run = {"method": row.method, "seed": row.seed, "sparsity": row.sparsity, "l0": row.l0}
-            for name, found in pd.concat(parts).groupby(level=0, sort=False):
+            for name, group in pd.concat(parts).groupby(level=0, sort=False):
                 lines.append(
                     of_run | {
                         "threshold": name, "dtype": str(dtype).removeprefix("torch."),
-                        "different": int(found.different.sum()), "activations": int(found.activations.sum()),
-                        "largest_difference": found.difference.max() / found.largest.max(),
-                        "nearest": found.distance.max() / found.largest_z.max(),
+                        "different": int(group.different.sum()), "activations": int(group.activations.sum()),
+                        "largest_difference": group.difference.max() / group.largest.max(),
+                        "nearest": group.distance.max() / group.largest_z.max(),
                     }
                 )  # fmt: skip
     return pd.DataFrame(lines)
@@ -121,5 +121,5 @@ def shapes(
 @torch.inference_mode()
 def positive_thresholds(table: pd.DataFrame, store: Store | None = None) -> list[float]:
     """The share of latents whose threshold is above zero, so that they jump, one value per Gated SAE of `table`."""
-    found = (_gated(row.key, store) for row in table[table.method == "gated"].itertuples())
-    return [float((sae.threshold() > 0).float().mean()) for sae in found]
+    saes = (_gated(row.key, store) for row in table[table.method == "gated"].itertuples())
+    return [float((sae.threshold() > 0).float().mean()) for sae in saes]

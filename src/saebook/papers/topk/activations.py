@@ -6,14 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from saebook.evaluation.pareto import matched_ratio, value_at
+from saebook.evaluation.pareto import CE_INCREASE, matched_ratio, value_at
 
-NMSE, CE = "normalised_mse", "ce_increase"
-
-
-def with_increase(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the cross-entropy that splicing an SAE in adds, in nats per token."""
-    return table.assign(**{CE: table.ce - table.ce_clean})
+NMSE, CE = "normalised_mse", CE_INCREASE
 
 
 def ratios(

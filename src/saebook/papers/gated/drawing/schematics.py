@@ -1,7 +1,6 @@
 """Figures of the toys (`papers.gated.toys`): shrinkage, JumpReLU against ReLU, and which loss trains what."""
 
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from saebook.evaluation.intervals import t_interval
+from saebook.papers.gated.plans import JumpReLUToy
 from saebook.plotting.style import look, style
 
 _GREY = "0.35"
@@ -46,7 +46,7 @@ def shrinkage(table: pd.DataFrame, optima: Mapping[str, Callable[[float], float]
 
 
 def jumps(
-    budget: SimpleNamespace, z: np.ndarray, y: np.ndarray, units: Mapping[str, Callable], over: pd.DataFrame
+    budget: JumpReLUToy, z: np.ndarray, y: np.ndarray, units: Mapping[str, Callable], over: pd.DataFrame
 ) -> Figure:
     """Projections with the feature on and off, what each unit reads from them, and the ratio of errors over their distance.
 

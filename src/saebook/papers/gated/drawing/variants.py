@@ -52,6 +52,6 @@ def curves_and_ratios(table: pd.DataFrame, ratios: dict[str, Interval], name: st
             right.errorbar(ratio.mean, place, xerr=ends, fmt=shown.marker, color=shown.colour, capsize=3)
     right.axvline(1.0, color="0.3", linewidth=1, linestyle=":")
     right.set(xlabel=name, ylim=(len(ratios) - 0.5, -0.5), yticks=range(len(ratios)))
-    right.set_yticklabels([shown.label.replace(", ", ",\n") for method in ratios])
+    right.set_yticklabels([look(method).label.replace(", ", ",\n") for method in ratios])
     right.grid(visible=False, axis="y")
     return finished(figure, left, 3)

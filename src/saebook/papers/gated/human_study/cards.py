@@ -1,6 +1,6 @@
-"""What a rater looks at: where a latent fires most, how its activations are spread, which tokens it promotes.
+"""Cards for raters: where a latent fires most, how its activations are distributed, which tokens it promotes.
 
-After the feature pages that the Gated paper's raters saw (appendix H). Letters: N rows, T positions, K latents.
+They follow the feature pages that the Gated paper's raters saw (appendix H). Letters: N rows, T positions, K latents.
 """
 
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ def card(sae: SAEStack, latent: int, f: Tensor, subject: Subject, site: Site, ro
 def promoted(sae: SAEStack, latent: int, subject: Subject, site: Site) -> tuple[str, ...]:
     """The tokens whose logits a latent raises most by itself: the largest entries of W_dec @ W_U.
 
-    Layer norm is passed over, as is what later blocks make of the latent. Empty where a site does not write to the
+    Layer norm and all later blocks are ignored. Empty if the site does not write to the
     residual stream (neurons, heads before W_O): there is no such product.
     """
     if not site.hook_name.endswith(("resid_pre", "resid_post", "mlp_out")):

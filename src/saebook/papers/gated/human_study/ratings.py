@@ -1,4 +1,4 @@
-"""Paired ratings of features: the Gated paper's statistics (section 4.3, appendix H), and raters made up to try them on.
+"""Paired ratings of features: the Gated paper's statistics (section 4.3, appendix H), and simulated raters to test them on.
 
 A rater gives each feature No, Maybe or Yes, as 0, 1 or 2. Features come in pairs that share rater and setting, one Gated, one
 baseline; what is tested is the difference within pairs.
@@ -33,7 +33,7 @@ def p_value(differences: ArrayLike) -> float:
 
 
 def mean_difference(differences: ArrayLike) -> Interval:
-    """Mean label difference, Gated less baseline, with the BCa bootstrap interval at the paper's level."""
+    """Mean label difference, Gated minus baseline, with the BCa bootstrap interval at the paper's level."""
     return bootstrap_interval(differences, level=LEVEL)
 
 
@@ -50,16 +50,20 @@ def edge_share(half_width: float, pairs: int) -> float:
     return min(spread**2 / 4, 0.5)
 
 
-def made_up(pairs: int, effect: float, edge: float, rng: np.random.Generator) -> np.ndarray:
-    """Differences [pairs] of raters whose mean label difference is `effect`: labels of Gated are raised by one now and then."""
+def made_up(pairs: int, effect: float, edge: float, rng: np.random.Generator | int) -> np.ndarray:
+    """Differences [pairs] of raters whose mean label difference is `effect`: labels of Gated are raised by one now and then.
+
+    `rng` is a generator, or the seed of a new one.
+    """
+    rng = np.random.default_rng(rng)
     shares = [edge, 1 - 2 * edge, edge]
     baseline, gated = rng.choice(3, pairs, p=shares), rng.choice(3, pairs, p=shares)
     raised = (gated < 2) & (rng.random(pairs) < effect / (1 - edge))
     return gated + raised - baseline
 
 
-def found_share(pairs: int, effect: float, edge: float, studies: int, seed: int = 0, alpha: float = 0.05) -> float:
-    """The share of made-up studies that the test finds significant: its false alarms without an effect, else its power."""
+def significant_share(pairs: int, effect: float, edge: float, studies: int, seed: int = 0, alpha: float = 0.05) -> float:
+    """The share of simulated studies that the test finds significant: its false alarms without an effect, else its power."""
     rng = np.random.default_rng(seed)
     return float(np.mean([p_value(made_up(pairs, effect, edge, rng)) < alpha for _ in range(studies)]))
 
@@ -75,7 +79,7 @@ def commitment(key: pd.DataFrame) -> str:
 def differences(folder: str | Path, key: pd.DataFrame) -> pd.DataFrame:
     """Label differences, one row per rater and pair (columns rater, pair, difference), from the CSV files in `folder`.
 
-    `key` has columns card, pair, method. A pair that a rater left half open is left out. Raises `UserError` for a
+    `key` has columns card, pair, method. A pair of which a rater labelled one card only is left out. Raises `UserError` for a
     folder without ratings, a file without the form's columns, one made for other cards, and a label that is none.
     """
     files = sorted(Path(folder).glob("*.csv"))

@@ -1,7 +1,6 @@
 """A trained baseline written as a Gated SAE: the same function, with a gate and a magnitude that can be moved apart.
 
-What a Gated SAE gains over a baseline it gains by that freedom. So two cheap changes of a trained baseline are special
-points of it: a learnt magnitude behind the old gate (`rescaled`), and a narrower gate before the old magnitude (`pruned`).
+That freedom is all that a Gated SAE has over a baseline. So two cheap changes of a trained baseline are special cases of it: a learnt magnitude behind the old gate (`rescale_shift`), and a narrower gate before the old magnitude (`thresholded`).
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from saebook.sae.base import SAEStack
 from saebook.sae.gated import Gated
 from saebook.sae.relu import ReLU
 from saebook.subject.model import Site, Subject
-from saebook.text.tokens import tokens
 from saebook.training.store import Store
 from saebook.training.sweep import Data
 
@@ -42,7 +40,7 @@ def stored(key: str, device: torch.device, store: Store | None = None) -> Gated:
 
 def rows_of(split: str, count: int, subject: Subject, data: Data) -> Tensor:
     """The first `count` rows [N, T] of the split "train" or "validation"."""
-    rows = tokens(data.source, subject.tokenizer, split, data.row_length(subject.context))[:count]
+    rows = subject.rows(data.source, split, data.context)[:count]
     return torch.from_numpy(rows.astype(np.int64)).to(subject.device)
 
 
@@ -50,6 +48,6 @@ def measured(
     saes: Sequence[SAEStack], runs: pd.DataFrame, method: str, subject: Subject, site: Site, rows: Tensor, skip: int
 ) -> pd.DataFrame:
     """`saes` of one member each, made of the `runs` of a sweep's table line by line, as such a table for `method`."""
-    found = metrics.measure(list(saes), subject, site, rows, skip)
+    values = metrics.measure(list(saes), subject, site, rows, skip)
     kept = runs[["d_sae", "sparsity", "seed", "key"]].reset_index(drop=True)
-    return pd.concat([kept.assign(method=method), pd.DataFrame([one for (one,) in found])], axis=1)
+    return pd.concat([kept.assign(method=method), pd.DataFrame([one for (one,) in values])], axis=1)

@@ -1,4 +1,4 @@
-"""How far a gap between two kinds of SAE is that of baselines with dead latents: resampling on and off, and the paper's own rows."""
+"""How much of Gated's gap is due to dead latents of the baseline: with and without resampling, and in the paper's own rows."""
 
 from typing import cast
 
@@ -15,7 +15,7 @@ def change(table: pd.DataFrame) -> list[float]:
 
 
 def at_same_lambda(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """`column` with resampling and without it at the same kind, lambda and seed: columns method, sparsity, seed, on, off."""
+    """`column` with resampling and without it at the same architecture, lambda and seed: columns method, sparsity, seed, on, off."""
     off = table[table.method.str.endswith("_not_resampled")]
     off = off.assign(method=off.method.str.removesuffix("_not_resampled"))
     keys = ["method", "sparsity", "seed"]
@@ -29,7 +29,7 @@ def at_same_lambda(table: pd.DataFrame, column: str) -> pd.DataFrame:
 def raised(table: pd.DataFrame) -> tuple[list[float], list[float]]:
     """What resampling does at the same lambda: the ratio of L0, and the difference in loss recovered, one of each per seed.
 
-    Means over both kinds and all lambdas, of L0 on the log scale.
+    Means over both architectures and all lambdas; L0 on the log scale.
     """
     l0, loss = at_same_lambda(table, "l0"), at_same_lambda(table, "loss_recovered")
     logs = cast(pd.Series, np.log(l0.on / l0.off))
@@ -40,8 +40,8 @@ def raised(table: pd.DataFrame) -> tuple[list[float], list[float]]:
 def published_by_alive(paper: pd.DataFrame, floors: tuple[float, ...] = (50.0, 80.0, 90.0)) -> pd.DataFrame:
     """The published L0 ratio where only SAEs with at least `floors` per cent of their latents alive count.
 
-    One row per model and floor: the median over the sites and layers where both kinds have a front left, from all rows and
-    from those above the floor. The same sites stand on both sides, so that no site's absence looks like an effect.
+    One row per model and floor: the median over the sites and layers where both architectures have a front left, from all rows and
+    from those above the floor. Both medians are over the same sites, so that a missing site does not look like an effect.
     """
     every = published_ratios(paper).set_index(["model", "site", "layer"]).ratio
     rows = []

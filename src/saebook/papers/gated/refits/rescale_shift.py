@@ -14,7 +14,6 @@ from saebook.common import fingerprint
 from saebook.papers.gated.refits.as_gated import measured, rows_of, stored
 from saebook.sae.gated import Gated
 from saebook.subject.model import Site, Subject
-from saebook.text.tokens import tokens
 from saebook.training.buffers import ActivationBuffer
 from saebook.training.store import Store, key_of
 from saebook.training.sweep import Data, SweepResult
@@ -46,15 +45,15 @@ def rescaled(
             gated = [stored(runs.key[i], subject.device, store) for i in missing]
             learn(gated, _stream(subject, site, data, fit), fit)
             rows = rows_of("validation", data.eval_rows, subject, data)
-            found = measured(gated, runs.loc[missing], "rescaled", subject, site, rows, data.skip)
-            for i, sae, (_, row) in zip(missing, gated, found.iterrows(), strict=True):
+            table_now = measured(gated, runs.loc[missing], "rescaled", subject, site, rows, data.skip)
+            for i, sae, (_, row) in zip(missing, gated, table_now.iterrows(), strict=True):
                 store.save_sae(keys[i], sae, metadata={"row": row.to_dict(), "fit": asdict(fit)})
     lines = [store.metadata(key)["row"] | {"key": key} for key in keys]
     return SweepResult(pd.DataFrame(lines, columns=list(table.columns)), len(missing))
 
 
 def learn(saes: list[Gated], stream: ActivationBuffer, fit: Fit) -> list[list[float]]:
-    """Fit `r_mag` and `b_mag` of each SAE in place, all else frozen; give back each one's losses, step by step.
+    """Fit `r_mag` and `b_mag` of each SAE in place, all else frozen, and return the losses of each, step by step.
 
     The stream's activations are scaled, so that one rate fits every site; the SAEs are of the raw ones before and after.
     """
@@ -85,5 +84,5 @@ def reconstruction(sae: Gated, x: Tensor) -> Tensor:
 
 
 def _stream(subject: Subject, site: Site, data: Data, fit: Fit) -> ActivationBuffer:
-    rows = tokens(data.source, subject.tokenizer, "train", data.row_length(subject.context))
+    rows = subject.rows(data.source, "train", data.context)
     return ActivationBuffer(subject, site, rows, fit.batch, data.order_seed, data.skip, data.block)

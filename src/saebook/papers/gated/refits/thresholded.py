@@ -1,7 +1,7 @@
-"""Small activations of a trained SAE left out: a cheap stand-in for a gate (a limitation that the Gated paper names).
+"""A trained SAE without its small activations: a cheap substitute for a gate (a limitation that the Gated paper names).
 
 One threshold a sweep: the share of activations that is kept, chosen on training text by the rule that tunes rates (fewest active
-latents at equal loss recovered, the unpruned sweep among the candidates), and measured on held-out text. Letters: B tokens,
+latents at equal loss recovered, the unpruned sweep among the candidates), and measured on validation text. Letters: B tokens,
 M d_sae.
 """
 
@@ -36,7 +36,7 @@ def keep_strongest(sae: Gated, x: Tensor, share: float) -> Gated:
 
 
 def keep_at_random(sae: Gated, x: Tensor, share: float, seed: int = 0) -> Gated:
-    """The control: as many activations of `x` [B, D] gone, blindly, by shutting latents drawn at random."""
+    """The control: remove as many activations of `x` [B, D] by shutting latents drawn at random."""
     counts = (sae.encode(x)[0] > 0).sum(0).double().cpu()
     order = torch.randperm(len(counts), generator=torch.Generator().manual_seed(seed))
     shut = order[counts[order].cumsum(0) <= (1 - share) * counts.sum()]
@@ -51,7 +51,7 @@ def pruned(
 ) -> tuple[pd.DataFrame, dict[int, float]]:  # fmt: skip
     """The sweep of `method` in `table` pruned, as a table of the method "pruned_METHOD", and the share that each seed keeps.
 
-    Thresholds and shares come from the first `choice_rows` rows of the training text; the table is measured on held-out text.
+    Thresholds and shares come from the first `choice_rows` rows of the training text; the table is measured on validation text.
     """
     runs = table[table.method == method].reset_index(drop=True)
     saes = [stored(key, subject.device) for key in runs.key]
@@ -70,7 +70,7 @@ def pruned(
 
 def choose(scored: dict[float, pd.DataFrame], seed: int) -> float:
     """The share whose sweep of `seed` needs the fewest active latents for the loss recovered of the one that keeps the most."""
-    sweeps = {share: found[found.seed == seed] for share, found in scored.items()}
+    sweeps = {share: table[table.seed == seed] for share, table in scored.items()}
     most = max(sweeps)
-    cost = {share: ratio(found, sweeps[most]) for share, found in sweeps.items()}
+    cost = {share: ratio(sweep, sweeps[most]) for share, sweep in sweeps.items()}
     return min((share for share in cost if math.isfinite(cost[share])), key=cost.__getitem__, default=most)

@@ -1,4 +1,4 @@
-"""Which loss term reaches which parameter (Gated paper, Figures 16 and 17), read from autograd and held to the paper.
+"""Which loss term reaches which parameter (Gated paper, Figures 16 and 17), read from autograd and compared with the paper.
 
 A *slot* is one use of a parameter in the equations: Gated uses b_dec twice (to centre the input, to shift the output) and
 its encoder twice (for the gate, for the magnitude). The plain loss is written here with a leaf of its own for every slot
@@ -9,13 +9,13 @@ Letters: B batch, D d_in, M d_sae; stacks are of one member.
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from saebook.common.errors import UserError
+from saebook.papers.gated.plans import GradientRoutes
 from saebook.sae import registry
 from saebook.sae.base import Losses, Member, SAEStack
 from saebook.sae.gated import Gated
@@ -26,7 +26,7 @@ _TOLERANCE = 1e-9  # relative, in float64
 
 @dataclass(frozen=True)
 class Rule:
-    """What the paper says of one kind: `terms` of the unfrozen loss on slots, `uses` (slot -> parameter), `reaches` (term -> slots)."""
+    """What the paper says of one architecture: `terms` of the unfrozen loss on slots, `uses` (slot -> parameter), `reaches` (term -> slots)."""
 
     terms: Callable[[Slots, Tensor, float], dict[str, Tensor]]
     uses: dict[str, str]
@@ -80,7 +80,7 @@ def routes(kind: str, stack: SAEStack, x: Tensor) -> pd.DataFrame:
     `paper` and `found` name the slots by which the term reaches the parameter ("-": by none). What was found is the set of
     slots whose gradients add up to autograd's, or "something else" when none does. `norm` is that of autograd's gradient.
     """
-    rule, found = RULES[kind], []
+    rule, lines = RULES[kind], []
     own = _own(stack, x)
     for term, parts in _slots(rule, stack, x).items():
         for parameter in dict.fromkeys(rule.uses.values()):
@@ -88,36 +88,36 @@ def routes(kind: str, stack: SAEStack, x: Tensor) -> pd.DataFrame:
             paper = tuple(slot for slot in slots if slot in rule.reaches[term])
             gradient = own[term][parameter]
             open_slots = _explained(gradient, {slot: parts[slot] for slot in slots})
-            found.append(
+            lines.append(
                 {
                     "term": term, "parameter": parameter, "paper": _named(paper), "found": _named(open_slots),
                     "right": open_slots == paper, "norm": float(gradient.norm()),
                 }
             )  # fmt: skip
-    return pd.DataFrame(found)
+    return pd.DataFrame(lines)
 
 
 def _slots(rule: Rule, stack: SAEStack, x: Tensor) -> dict[str, dict[str, Tensor]]:
     """For each term of the unfrozen loss, the gradient of every slot that it uses."""
     leaves = {slot: getattr(stack, name)[0].detach().clone().requires_grad_() for slot, name in rule.uses.items()}
-    found = {}
+    reached = {}
     for term, value in rule.terms(leaves, x, stack.sparsity[0]).items():
         gradients = torch.autograd.grad(value, list(leaves.values()), retain_graph=True, allow_unused=True)
-        found[term] = {slot: g for slot, g in zip(leaves, gradients, strict=True) if g is not None}
-    return found
+        reached[term] = {slot: g for slot, g in zip(leaves, gradients, strict=True) if g is not None}
+    return reached
 
 
 def _own(stack: SAEStack, x: Tensor) -> dict[str, dict[str, Tensor]]:
     """For each term of the stack's own `loss`, autograd's gradient of every parameter; zeros where it reaches nothing."""
     parameters = dict(stack.named_parameters())
-    found = {}
+    reached = {}
     for term, value in stack.loss(x).terms.items():
         gradients = torch.autograd.grad(value.sum(), list(parameters.values()), retain_graph=True, allow_unused=True)
-        found[term] = {
+        reached[term] = {
             name: torch.zeros_like(p[0]) if g is None else g[0]
             for (name, p), g in zip(parameters.items(), gradients, strict=True)
         }
-    return found
+    return reached
 
 
 def _explained(gradient: Tensor, parts: Slots) -> tuple[str, ...] | None:
@@ -134,14 +134,14 @@ def _named(slots: tuple[str, ...] | None) -> str:
     return "something else" if slots is None else " + ".join(slots) or "-"
 
 
-def table(found: pd.DataFrame, column: str = "found") -> pd.DataFrame:
+def table(routes: pd.DataFrame, column: str = "found") -> pd.DataFrame:
     """A `routes` table laid out with a row per parameter and a column per loss term."""
-    return found.pivot(index="parameter", columns="term", values=column).reindex(
-        index=found.parameter.unique(), columns=found.term.unique()
+    return routes.pivot(index="parameter", columns="term", values=column).reindex(
+        index=routes.parameter.unique(), columns=routes.term.unique()
     )
 
 
-def trial(kind: str, budget: SimpleNamespace, seed: int, fault: str = "") -> tuple[SAEStack, Tensor]:
+def trial(kind: str, budget: GradientRoutes, seed: int, fault: str = "") -> tuple[SAEStack, Tensor]:
     """A float64 stack of one with random parameters, and random activations [B, D]; with a `fault`, Gated with that planted.
 
     Raises `UserError` for a fault that is none.
@@ -157,14 +157,14 @@ def trial(kind: str, budget: SimpleNamespace, seed: int, fault: str = "") -> tup
     return stack, torch.randn(budget.batch, budget.d_in, generator=generator, dtype=torch.float64)
 
 
-def wrong_routes(kind: str, budget: SimpleNamespace, fault: str = "") -> list[float]:
-    """How many terms times parameters are not as the paper says, one count per seed."""
+def wrong_routes(kind: str, budget: GradientRoutes, fault: str = "") -> list[float]:
+    """How many pairs of term and parameter differ from the paper, one count per seed."""
     return [float((~routes(kind, *trial(kind, budget, seed, fault)).right).sum()) for seed in budget.seeds]
 
 
-def hand_written(kind: str, budget: SimpleNamespace) -> list[float]:
+def hand_written(kind: str, budget: GradientRoutes) -> list[float]:
     """The largest difference between the training loop's own gradients and the sum of the paper's routes, relative, per seed."""
-    found = []
+    differences = []
     for seed in budget.seeds:
         stack, x = trial(kind, budget, seed)
         rule, parts = RULES[kind], _slots(RULES[kind], stack, x)
@@ -173,18 +173,18 @@ def hand_written(kind: str, budget: SimpleNamespace) -> list[float]:
             wanted = sum(
                 parts[term][slot] for term, slots in rule.reaches.items() for slot in slots if rule.uses[slot] == name
             )
-            found.append((seed, float((parameter.grad[0] - wanted).norm() / wanted.norm())))
-    return [max(off for one, off in found if one == seed) for seed in budget.seeds]
+            differences.append((seed, float((parameter.grad[0] - wanted).norm() / wanted.norm())))
+    return [max(off for one, off in differences if one == seed) for seed in budget.seeds]
 
 
-def parameters_per_latent(budget: SimpleNamespace) -> list[float]:
+def parameters_per_latent(budget: GradientRoutes) -> list[float]:
     """Parameters that Gated has beyond a baseline of the same width, per latent (section 3.2), at one, two and four times `d_sae`."""
-    found = []
+    extra = []
     for d_sae in (budget.d_sae, 2 * budget.d_sae, 4 * budget.d_sae):
-        size = SimpleNamespace(d_in=budget.d_in, d_sae=d_sae, batch=1)
+        size = budget.model_copy(update={"d_sae": d_sae, "batch": 1})
         gated, relu = (sum(p.numel() for p in trial(kind, size, 0)[0].parameters()) for kind in ("gated", "relu"))
-        found.append((gated - relu) / d_sae)
-    return found
+        extra.append((gated - relu) / d_sae)
+    return extra
 
 
 # Planted faults: Gated as it is easily written wrong ------------------------------------------------------------------
@@ -212,7 +212,7 @@ class _Faulty(Gated):
             "sparsity": h.new_tensor(self.sparsity) * self._penalised(via_gate, f).sum(-1).mean(-1),
             "auxiliary": (torch.baddbmm(b_dec[:, None], via_gate, W_dec) - x).square().sum(-1).mean(-1),
         }
-        return Losses(sum(terms.values()), terms, (f > 0).sum(-1).to(x.dtype).mean(-1), (f > 0).any(1))
+        return Losses.of(terms, f > 0)
 
 
 class _UnfrozenDecoder(_Faulty):
@@ -235,7 +235,7 @@ class _PenalisedMagnitude(_Faulty):
         return f
 
 
-# what is planted -> Gated with it; the first is no fault, and must be found to be none
+# what is planted -> Gated with it; the first is sound, and must show no wrong route
 FAULTS: dict[str, type[Gated]] = {
     "nothing": _Faulty,
     "decoder not frozen": _UnfrozenDecoder,

@@ -1,17 +1,17 @@
-"""The Gated paper's toy of overlapping activations (appendix F, Figure 15): one direction, on or off, and what reads it.
+"""The Gated paper's toy of overlapping activations (appendix F, Figure 15): one direction, on or off, and units that read it.
 
-The projection of a token on the direction is N(on_mean, on_sd) when the feature is on, N(0, off_sd) when it is off. What is
-to be found is the feature's own strength: the projection when on, zero when off. Letters: n tokens.
+The projection of a token on the direction is N(on_mean, on_sd) when the feature is on, N(0, off_sd) when it is off. The aim is
+to read the feature's own strength: the projection when on, zero when off. Letters: n tokens.
 """
 
 import math
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
 
+from saebook.papers.gated.plans import JumpReLUToy
 from saebook.sae.base import Member
 from saebook.sae.gated import Gated
 from saebook.sae.relu import ReLU
@@ -33,8 +33,8 @@ PAPER_RELU = Unit(1.0, 2.0, 1.0)  # appendix F: t = 1, m = 2
 PAPER_JUMP = Unit(1.0, 1.0, 0.0)  # t = 1, m = 1, d = 0
 
 
-def sample(budget: SimpleNamespace, seed: int, tokens: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """`(z, y)` [n]: projections, and the strengths that a perfect reader would give back."""
+def sample(budget: JumpReLUToy, seed: int, tokens: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """`(z, y)` [n]: projections, and the strengths that a perfect unit would return."""
     rng, n = np.random.default_rng(seed), tokens or budget.tokens
     on = rng.random(n) < 0.5
     noise = rng.standard_normal(n)
@@ -42,7 +42,7 @@ def sample(budget: SimpleNamespace, seed: int, tokens: int | None = None) -> tup
     return z, np.where(on, z, 0.0)
 
 
-def posterior_mean(budget: SimpleNamespace, z: np.ndarray) -> np.ndarray:
+def posterior_mean(budget: JumpReLUToy, z: np.ndarray) -> np.ndarray:
     """E[y | z] = z P(on | z): no function of the projection has a smaller squared error."""
     log_on = -0.5 * ((z - budget.on_mean) / budget.on_sd) ** 2 - math.log(budget.on_sd)
     log_off = -0.5 * (z / budget.off_sd) ** 2 - math.log(budget.off_sd)
@@ -93,8 +93,8 @@ def error(unit, z: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean((unit(z) - y) ** 2))
 
 
-def comparison(budget: SimpleNamespace) -> pd.DataFrame:
-    """One row per seed: both kinds fitted on one sample and scored on another, freely and at the paper's threshold.
+def comparison(budget: JumpReLUToy) -> pd.DataFrame:
+    """One row per seed: both units fitted on one sample and scored on another, freely and at the paper's threshold.
 
     `ratio` and `ratio_same_threshold` are the JumpReLU's error over the ReLU's; `ratio_paper` that of the two units as the
     paper sets them; `least` the error of E[y | z]. Scored on the sample it was fitted to, a JumpReLU could not lose: a ReLU
@@ -119,16 +119,16 @@ def comparison(budget: SimpleNamespace) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def over_separation(budget: SimpleNamespace) -> pd.DataFrame:
+def over_separation(budget: JumpReLUToy) -> pd.DataFrame:
     """`comparison` at every distance between on and off: columns separation, seed, ratio, relu, jump, least."""
-    found = []
+    parts = []
     for mean in budget.on_means:
-        setting = SimpleNamespace(**{**vars(budget), "on_mean": mean})
-        found.append(comparison(setting).assign(separation=mean))
-    return pd.concat(found, ignore_index=True)
+        setting = budget.model_copy(update={"on_mean": mean})
+        parts.append(comparison(setting).assign(separation=mean))
+    return pd.concat(parts, ignore_index=True)
 
 
-def control(budget: SimpleNamespace) -> list[float]:
+def control(budget: JumpReLUToy) -> list[float]:
     """The same fits where the truth *is* a ReLU with noise: the ratio must be one. One value per seed."""
     ratios = []
     for seed in budget.seeds:
@@ -163,7 +163,7 @@ def as_gated(unit: Unit) -> Gated:
     return sae
 
 
-def _one_latent(kind):
-    sae = kind(1, 1, (Member(0, 1.0),), dtype=torch.float64)
+def _one_latent(architecture):
+    sae = architecture(1, 1, (Member(0, 1.0),), dtype=torch.float64)
     sae.W_dec.data.fill_(1.0)
     return sae

@@ -1,12 +1,11 @@
 """The Gated paper's one-feature toy (section 2.3, Figure 2): what a unit of L1 penalty takes from a feature of size one.
 
 A token is the feature, a unit vector v, or nothing. The printed loss of a code f >= 0 for v is (1 - f)^2 + lambda f. The
-SAEs of this room have one latent and are trained by the book's own loop. Letters: n tokens, D d_in, B batch.
+SAEs here have one latent and are trained by the book's own loop. Letters: n tokens, D d_in, B batch.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from saebook.evaluation.metrics import Sums, relative_reconstruction_bias
+from saebook.papers.gated.plans import ShrinkageToy
 from saebook.sae.base import Member
 from saebook.sae.registry import build
 from saebook.training.loop import TrainConfig, TrainState, train
@@ -29,12 +29,12 @@ def gated(penalty: float) -> float:
     return 1.0 if shrunk(penalty) > 0 else 0.0
 
 
-# what each kind's trained activation should be, by kind
+# architecture -> the activation that training should end at
 OPTIMA: dict[str, Callable[[float], float]] = {"relu": shrunk, "gated": gated}
 
 
 class _Tokens:
-    """Batches [B, D] drawn from fixed tokens [n, D]: what `train` asks of a stream."""
+    """Batches [B, D] drawn from fixed tokens [n, D]: as `train` takes them."""
 
     scale = 1.0
 
@@ -50,7 +50,7 @@ class _Tokens:
             yield self.x[torch.from_numpy(rng.integers(len(self.x), size=self.batch))]
 
 
-def tokens(budget: SimpleNamespace) -> tuple[Tensor, Tensor]:
+def tokens(budget: ShrinkageToy) -> tuple[Tensor, Tensor]:
     """`(x, v)`: tokens [n, D], half of them the unit vector v [D] and half of them zero, in a random order."""
     rng = np.random.default_rng(budget.seeds[0])
     v = rng.standard_normal(budget.d_in)
@@ -59,25 +59,25 @@ def tokens(budget: SimpleNamespace) -> tuple[Tensor, Tensor]:
     return on[:, None] * v, v
 
 
-def trained(budget: SimpleNamespace) -> pd.DataFrame:
-    """Every kind at every penalty and seed, trained: columns method, sparsity, seed, activation, optimum, gamma.
+def trained(budget: ShrinkageToy) -> pd.DataFrame:
+    """Every architecture trained at every penalty and seed: columns method, sparsity, seed, activation, optimum, gamma.
 
     `activation` is the latent's value on v; `gamma` the relative reconstruction bias over all tokens, by the book's own
-    sums, NaN where nothing fires. All members of a kind are one stack.
+    sums, NaN where nothing fires. All members of an architecture are one stack.
     """
     x, v = tokens(budget)
     members = tuple(Member(seed, penalty) for penalty in budget.penalties for seed in budget.seeds)
     training = TrainConfig(lr=budget.lr, tokens=budget.steps * budget.batch, batch=budget.batch)
     # b_dec stays at zero, as in the paper's toy: with a free one, part of the feature would hide in it.
-    jobs = {
+    states = {
         kind: TrainState(build(kind, budget.d_in, 1, members), training, name=kind, fixed=("b_dec",)) for kind in OPTIMA
     }
-    train(_Tokens(x, budget.batch, budget.seeds[0]), list(jobs.values()))
+    train(_Tokens(x, budget.batch, budget.seeds[0]), list(states.values()))
     rows = []
     with torch.no_grad():
-        for kind, job in jobs.items():
+        for kind, state in states.items():
             for i, member in enumerate(members):
-                sae, sums = job.stack.member(i), Sums()
+                sae, sums = state.stack.member(i), Sums()
                 f = sae.encode(x)
                 sums.add(x, f[0], sae.decode(f)[0])
                 rows.append(
@@ -93,7 +93,7 @@ def trained(budget: SimpleNamespace) -> pd.DataFrame:
 
 
 def at(table: pd.DataFrame, method: str, penalty: float) -> list[float]:
-    """The trained activation of one kind at one penalty, one value per seed; empty when it was not trained."""
+    """The trained activation of an architecture at one penalty, one value per seed; empty if it was not trained."""
     return table[(table.method == method) & np.isclose(table.sparsity, penalty)].activation.to_list()
 
 

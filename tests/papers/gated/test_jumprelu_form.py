@@ -1,4 +1,4 @@
-"""The tied Gated encoder and the JumpReLU: equal where the threshold is right, seen to differ where it is not."""
+"""The tied Gated encoder as a JumpReLU."""
 
 import pandas as pd
 import pytest
@@ -21,13 +21,13 @@ def stored(small_subject, tmp_path):
         sae = build(kind, site.d_in, 64, (Member(0, 1.0),))
         for name in sae.per_latent:
             getattr(sae, name).data += 0.3 * torch.randn(1, 64, generator=generator)
-        store.save(kind, *sae.to_saelens(0))
+        store.save_sae(kind, sae)
         lines.append({"method": kind, "seed": 0, "sparsity": 1.0, "l0": 9.0, "key": kind})
     rows = torch.randint(300, (20, 32), generator=generator)
     return pd.DataFrame(lines), site, rows, store
 
 
-def test_no_activation_differs_and_wrong_thresholds_are_seen(small_subject, stored):
+def test_no_activation_differs_except_with_a_wrong_threshold(small_subject, stored):
     table, site, rows, store = stored
     found = jumprelu_form.compared(table, small_subject, site, rows, 1, store).set_index(["threshold", "dtype"])
     assert (found.activations == 20 * 31 * 64).all() and len(found) == 6
@@ -40,7 +40,7 @@ def test_no_activation_differs_and_wrong_thresholds_are_seen(small_subject, stor
         assert line.different > 100 and line.largest_difference > 0.01 and line.nearest > 0.01
 
 
-def test_a_fault_in_the_librarys_threshold_would_be_counted(small_subject, stored, monkeypatch):
+def test_a_fault_in_the_threshold_is_counted(small_subject, stored, monkeypatch):
     table, site, rows, store = stored
     stated = Gated.threshold
     monkeypatch.setattr(Gated, "threshold", lambda self: stated(self) + 1e-2)
@@ -49,7 +49,7 @@ def test_a_fault_in_the_librarys_threshold_would_be_counted(small_subject, store
     assert line.different > 0 and 0 < line.nearest < 1e-2
 
 
-def test_the_function_is_zero_up_to_its_threshold_and_at_it():
+def test_jumprelu_is_zero_up_to_and_at_its_threshold():
     z = torch.tensor([[-1.0, 0.5, 1.0, 1.5], [-0.5, 0.5, 1.0, 2.0]])
     assert jumprelu_form.jumprelu(z, torch.tensor([1.0] * 4)).tolist() == [[0, 0, 0, 1.5], [0, 0, 0, 2.0]]
     assert torch.equal(jumprelu_form.jumprelu(z, torch.tensor([-2.0] * 4)), z.relu())
@@ -75,8 +75,8 @@ def test_shares_and_ranges():
     sae.b_gate.data[0, :6] = -1.0
 
     class Kept:
-        def load(self, key):
-            return sae.to_saelens(0)
+        def load_sae(self, key):
+            return sae
 
     table = pd.DataFrame([{"method": "gated", "key": "a"}, {"method": "relu", "key": "b"}])
     assert jumprelu_form.positive_thresholds(table, Kept()) == [0.75]

@@ -1,0 +1,36 @@
+"""Cards show latents at their strongest."""
+
+import pandas as pd
+import pytest
+import torch
+
+from saebook.papers.gated.human_study import cards
+from saebook.sae.base import Member
+from saebook.sae.registry import build
+
+
+def test_a_card_shows_where_a_latent_is_strongest(small_subject):
+    site = small_subject.site("resid_post", 1)
+    rows = torch.randint(0, 300, (6, 32), generator=torch.Generator().manual_seed(0))
+    sae = build("relu", site.d_in, 16, (Member(0, 1.0),))
+    f = cards.activations(sae, small_subject, site, rows, 1)
+    assert f.shape == (6, 31, 16)
+    plain = sae.encode(small_subject.activations(rows[2:3], site)[0, 1:])[0]
+    assert torch.allclose(f[2], plain, atol=1e-5)
+    latent = int(f.flatten(0, 1).amax(0).argmax())
+    found = cards.card(sae, latent, f[..., latent], small_subject, site, rows[:, 1:], contexts=3)
+    assert found.largest == pytest.approx(float(f[..., latent].max()))
+    assert sum(found.counts) == int((f[..., latent] > 0).sum())
+    assert max(found.contexts[0].activations) == pytest.approx(found.largest) and len(found.contexts) == 3
+    W_U, _ = small_subject.unembedding()
+    best = int((sae.W_dec[0, latent] @ W_U).argmax())
+    assert found.promoted[0] == small_subject.tokenizer.decode([best])
+    neurons = small_subject.site("mlp_post", 1)
+    assert cards.promoted(build("relu", neurons.d_in, 16, (Member(0, 1.0),)), 0, small_subject, neurons) == ()
+
+
+def test_rated_saes_have_similar_l0():
+    rows = [["gated", s, seed, l0] for s, l0 in ((0.5, 60.0), (2.0, 20.0), (5.0, 5.0)) for seed in (0, 1)]
+    rows += [["relu", s, seed, l0 + seed] for s, l0 in ((0.5, 80.0), (2.0, 22.0), (5.0, 9.0)) for seed in (0, 1)]
+    chosen = cards.comparable(pd.DataFrame(rows, columns=["method", "sparsity", "seed", "l0"]))
+    assert chosen.l0.tolist() == [20.0, 22.0, 20.0, 23.0] and chosen.method.tolist() == ["gated", "relu"] * 2
