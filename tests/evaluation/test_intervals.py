@@ -1,12 +1,10 @@
-"""Intervals cover what they promise; comparisons at equal quality read known factors."""
+"""Intervals cover at their level; Pareto fronts and L0 at equal quality read known curves."""
 
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from saebook.evaluation import pareto
 from saebook.evaluation.intervals import (
     Interval,
     bootstrap_interval,
@@ -73,22 +71,6 @@ def test_fronts_without_overlap_have_no_ratio():
     assert math.isnan(l0_ratio([0.0, -3.0], [0.1, 0.9], *b))
 
 
-def test_log_interval_is_symmetric_in_ratios():
-    found = pareto.log_interval([0.5, 0.4, 0.625])
-    assert found.mean == pytest.approx(0.5)
-    assert found.high / found.mean == pytest.approx(found.mean / found.low)
-    assert pareto.log_interval([float("nan"), 0.5]).n == 1
-    assert pareto.log_interval([]).n == 0
-
-
-def test_published_rows_give_the_ratio_of_the_abstract():
-    from saebook.claims import results
-
-    found = pareto.published_ratios(results.published("gated_tables_1_to_8"))
-    assert len(found) == 27 and found.ratio.notna().sum() >= 20
-    assert 0.2 < found.ratio.median() < 0.6
-
-
 def test_fieller_interval_covers_and_is_the_whole_line_for_a_zero_denominator():
     rng = np.random.default_rng(2)
     covered = sum(
@@ -103,19 +85,3 @@ def test_fieller_interval_covers_and_is_the_whole_line_for_a_zero_denominator():
     assert (exact.mean, exact.values) == (0.5, (0.5, 0.5, 0.5)) and exact.high - exact.low < 1e-6
     assert ratio_interval([1.0, math.nan], [2.0, 1.0]) == Interval(0.5, -math.inf, math.inf, 1)
     assert math.isnan(ratio_interval([], []).mean)
-
-
-def test_share_of_gap_is_read_at_levels_that_all_three_reach():
-    quality = np.linspace(0.5, 0.95, 6)
-    levels = {"top": quality + 0.04, "middle": quality, "bottom": quality - 0.04}
-    bend = {"top": 0.0, "middle": 0.6, "bottom": 0.8}
-    rows = [
-        {"method": name, "seed": seed, "l0": math.exp(4 * q + bend[name] + 0.01 * seed), "loss_recovered": q}
-        for name, reached in levels.items()
-        for q in reached
-        for seed in range(3)
-    ]
-    found = pareto.share_of_gap(pd.DataFrame(rows), "top", "middle", "bottom")
-    assert found.mean == pytest.approx(0.25) and found.n == 3 and found.high - found.low < 1e-6
-    apart = [row | {"loss_recovered": row["loss_recovered"] - (row["method"] == "middle")} for row in rows]
-    assert math.isnan(pareto.share_of_gap(pd.DataFrame(apart), "top", "middle", "bottom").mean)

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "saebook"
 WITHOUT = (f"{PACKAGE}.common",)
@@ -99,11 +100,11 @@ def _plain(node: object) -> object:
         return f"{type(node).__name__} {node!a}"
     fields: list[object] = [type(node).__name__]
     for name in node._fields:
-        value = getattr(node, name, None)
+        value: Any = getattr(node, name, None)
         if name == "body" and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            value = value[1:] if ast.get_docstring(node, clean=False) is not None else value
+            value = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
         elif name == "values" and isinstance(node, ast.JoinedStr):
-            value = _joined(value)
+            value = _joined(node.values)
         # The prefix of u"text" says nothing; the value None of a constant does.
         skipped = name == "kind" if isinstance(node, ast.Constant) else value is None or value == []
         if not skipped:

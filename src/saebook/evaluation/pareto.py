@@ -14,6 +14,13 @@ import pandas as pd
 
 from saebook.evaluation.intervals import Interval, l0_at, l0_ratio, pareto_front, ratio_interval, t_interval
 
+CE_INCREASE = "ce_increase"
+
+
+def with_increase(table: pd.DataFrame) -> pd.DataFrame:
+    """A sweep's table with the column `ce_increase`: the cross-entropy that an SAE in place adds, in nats per token."""
+    return table.assign(**{CE_INCREASE: table.ce - table.ce_clean})
+
 
 def ratio_per_seed(table: pd.DataFrame, method: str, baseline: str) -> list[float]:
     """L0 of `method` over L0 of `baseline` at equal loss recovered, one value per seed, each seed's fronts compared."""

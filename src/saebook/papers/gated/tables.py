@@ -29,7 +29,6 @@ def as_printed(table: pd.DataFrame, model: str, site: Site, rates: dict[str, flo
         }
     )  # fmt: skip
     printed = printed.assign(pareto=optimal(printed)).sort_values(["sae_type", "L0"], ignore_index=True)
-    printed.attrs["trained"] = table.attrs.get("trained", 0)
     return printed
 
 

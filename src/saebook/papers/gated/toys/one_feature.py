@@ -87,9 +87,7 @@ def trained(budget: ShrinkageToy) -> pd.DataFrame:
                         "gamma": relative_reconstruction_bias(sums.xhat_norm2, sums.dot),
                     }
                 )  # fmt: skip
-    table = pd.DataFrame(rows)
-    table.attrs["trained"] = len(rows)
-    return table
+    return pd.DataFrame(rows)
 
 
 def at(table: pd.DataFrame, method: str, penalty: float) -> list[float]:
