@@ -9,10 +9,11 @@ write its gradients by hand (`_member_gradients`), with the fewest matrix produc
 such gradients by themselves and hold them to the loss in float64.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,16 @@ from saebook.common.errors import UserError
 
 # Reconstructions [s, B, D] of s members -> their loss terms [s], and the gradient [s, B, D] of the terms' sum.
 Pull = Callable[[Tensor], tuple[dict[str, Tensor], Tensor]]
+
+
+if TYPE_CHECKING:
+
+    class Weight(nn.Parameter):
+        """A parameter with a gradient: it is there before anything reads it (`SAEStack._make_gradients`)."""
+
+        grad: Tensor
+else:
+    Weight = nn.Parameter
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,12 @@ class Losses:
     terms: dict[str, Tensor]
     l0: Tensor
     fired: Tensor
+
+    @classmethod
+    def of(cls, terms: dict[str, Tensor], active: Tensor) -> "Losses":
+        """The losses whose `terms` [S] add up to the total, with the latents that are `active` [S, B, M]."""
+        total = functools.reduce(torch.add, terms.values())
+        return cls(total, terms, active.sum(-1).to(total.dtype).mean(-1), active.any(1))
 
     def detached(self) -> "Losses":
         """The same numbers, without their graph."""
@@ -72,14 +89,13 @@ class SAEStack(nn.Module):
     Raises `UserError` for an empty stack or no latents.
     """
 
-    W_enc: nn.Parameter
-    W_dec: nn.Parameter
-    b_dec: nn.Parameter
+    W_enc: Weight
+    W_dec: Weight
+    b_dec: Weight
 
     architecture: ClassVar[str] = ""  # its name in the registry, set there
-    saelens_name: ClassVar[str] = (
-        ""  # what SAELens calls the function that this computes; empty: it has no such architecture
-    )
+    # What SAELens calls the function that this computes; empty: it has no such architecture.
+    saelens_name: ClassVar[str] = ""
     per_latent: ClassVar[tuple[str, ...]] = ()
     inner_biases: ClassVar[tuple[str, ...]] = ()  # those of `per_latent` that are measured in units of activations
     subtracts_b_dec: ClassVar[bool] = True  # whether the encoder sees x - b_dec
@@ -89,7 +105,7 @@ class SAEStack(nn.Module):
         d_in: int,
         d_sae: int,
         members: tuple[Member, ...],
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         per_token: bool = False,
         transposed: bool = True,
@@ -105,9 +121,9 @@ class SAEStack(nn.Module):
         towards = (
             directions if transposed else torch.stack([self._directions(-1 - m.seed) for m in members]).to(directions)
         )
-        self.W_enc = nn.Parameter(towards.transpose(1, 2).contiguous())
-        self.W_dec = nn.Parameter(directions.clone())
-        self.b_dec = nn.Parameter(directions.new_zeros(len(members), d_in))
+        self.W_enc = Weight(towards.transpose(1, 2).contiguous())
+        self.W_dec = Weight(directions.clone())
+        self.b_dec = Weight(directions.new_zeros(len(members), d_in))
         for name in self.per_latent:
             self.register_parameter(name, nn.Parameter(directions.new_zeros(len(members), d_sae)))
         self._space = _Space()
@@ -229,7 +245,6 @@ class SAEStack(nn.Module):
     @torch.no_grad()
     def constrain_gradient(self) -> None:
         """Remove from the decoder's gradient what would only change the rows' norms (Bricken et al. 2023)."""
-        assert self.W_dec.grad is not None
         along = torch.einsum("smd,smd->sm", self.W_dec.grad, self.W_dec)
         self.W_dec.grad.addcmul_(along[..., None], self.W_dec, value=-1.0)
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses, SAEStack
+from saebook.sae.base import Losses, SAEStack, Weight
 from saebook.sae.registry import register
 
 
@@ -16,6 +16,10 @@ class Gated(SAEStack):
 
     `W_enc` is W_gate of the paper; the magnitude's weights are tied to it by r_mag (Eq. 7).
     """
+
+    b_gate: Weight
+    b_mag: Weight
+    r_mag: Weight
 
     saelens_name = "gated"
     per_latent = ("b_gate", "b_mag", "r_mag")
@@ -51,7 +55,7 @@ class Gated(SAEStack):
             "auxiliary": (torch.baddbmm(b_dec[:, None], via_gate, W_dec) - x).square().sum(-1).mean(-1),
         }
         active = f > 0
-        return Losses(sum(terms.values()), terms, active.sum(-1).to(x.dtype).mean(-1), active.any(1))
+        return Losses.of(terms, active)
 
     def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None):
         batch, weight, W_dec = len(x), self.members[i].sparsity / len(x), self.W_dec[i]
@@ -104,6 +108,7 @@ class Gated(SAEStack):
 
         The biases' gradients are there already. Returns the gradient [D] of the centred inputs, summed over tokens.
         """
+        assert h is not None
         scale = self.r_mag[i].exp()
         torch.mul(h, d_mag, out=spare)
         torch.sum(spare, 0, out=self.r_mag.grad[i]).mul_(scale)

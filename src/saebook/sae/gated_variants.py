@@ -1,9 +1,10 @@
 """Gated SAEs with one thing changed (Gated paper, section 5.1 and Figure 8): each differs from `Gated` in that alone."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from saebook.common.errors import UserError
+from saebook.sae.base import Weight
 from saebook.sae.gated import Gated
 from saebook.sae.registry import register
 
@@ -37,12 +38,14 @@ class UntiedGated(Gated):
     Both matrices start as the decoder transposed, as the tied one does. A resampled latent points the same way in both.
     """
 
+    W_mag: Weight
+
     saelens_name = ""
     per_latent = ("b_gate", "b_mag")
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.W_mag = nn.Parameter(self.W_enc.detach().clone())
+        self.W_mag = Weight(self.W_enc.detach().clone())
 
     def threshold(self) -> Tensor:
         raise UserError("an untied Gated SAE is not a JumpReLU: its gate and its magnitude read different directions")

@@ -11,13 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses, Pull, SAEStack
+from saebook.sae.base import Losses, Pull, SAEStack, Weight
 from saebook.sae.registry import register
 
 
 @register("normalised_relu", label="ReLU, decoder normalised", colour="#000000")
 class NormalisedReLU(SAEStack):
     """f(x) = ReLU(W_enc x + b_enc);  xhat = f . W_dec / ||W_dec|| + b_dec, with the norm of each row. Any norm of W_dec is one SAE."""
+
+    b_enc: Weight
 
     saelens_name = "standard"
     per_latent = ("b_enc",)
@@ -49,7 +51,7 @@ class NormalisedReLU(SAEStack):
             "sparsity": f.new_tensor(self.sparsity) / self.d_in * f.sum(-1).mean(-1),
         }
         active = f > 0
-        return Losses(sum(terms.values()), terms, active.sum(-1).to(x.dtype).mean(-1), active.any(1))
+        return Losses.of(terms, active)
 
     def error_unit(self) -> float:
         return float(self.d_in)

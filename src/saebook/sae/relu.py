@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses, SAEStack
+from saebook.sae.base import Losses, SAEStack, Weight
 from saebook.sae.registry import register
 
 
 @register("relu", label="baseline (ReLU + L1)", colour="#0072B2")
 class ReLU(SAEStack):
     """f(x) = ReLU(W_enc (x - b_dec) + b_enc);  xhat = W_dec f + b_dec."""
+
+    b_enc: Weight
 
     saelens_name = "standard"
     per_latent = ("b_enc",)
@@ -28,7 +30,7 @@ class ReLU(SAEStack):
             "sparsity": f.new_tensor(self.sparsity) * f.sum(-1).mean(-1),
         }
         active = f > 0
-        return Losses(sum(terms.values()), terms, active.sum(-1).to(x.dtype).mean(-1), active.any(1))
+        return Losses.of(terms, active)
 
     def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None):
         batch, weight = len(x), self.members[i].sparsity / len(x)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses, Member, SAEStack
+from saebook.sae.base import Losses, Member, SAEStack, Weight
 from saebook.sae.registry import register
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
@@ -31,10 +31,12 @@ class TopK(SAEStack):
     `variance`, E||x - E x||^2 of a first sample: the paper's normalisation constant, computed once.
     """
 
+    b_enc: Weight
+    variance: Tensor
+
     saelens_name = "topk"
     per_latent = ("b_enc",)
     inner_biases = ("b_enc",)
-    variance: Tensor
 
     def __init__(
         self, d_in: int, d_sae: int, members: tuple[Member, ...], device="cpu", dtype=torch.float32,
@@ -96,7 +98,7 @@ class TopK(SAEStack):
         missed = (torch.bmm(weak, self.W_dec) - target).square().sum((1, 2)) / spread
         terms["auxiliary"] = self.aux_weight * torch.where(mask.any(1), missed, torch.zeros_like(missed))
         active = f > 0
-        return Losses(sum(terms.values()), terms, active.sum(-1).to(x.dtype).mean(-1), active.any(1))
+        return Losses.of(terms, active)
 
     def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None):
         batch, W_enc = len(x), self.W_enc[i]
@@ -111,7 +113,7 @@ class TopK(SAEStack):
         for name, gradient in gradients.items():
             getattr(self, name).grad[i] = gradient
         terms["auxiliary"] = torch.zeros_like(terms["reconstruction"])
-        if revived is not None:
+        if dead is not None and revived is not None:
             terms["auxiliary"] = self._auxiliary(i, xc, error, revived, dead)
         self.b_dec.grad[i] = g.sum(0) - W_enc @ self.b_enc.grad[i]
         return terms, counts.sum().to(x.dtype) / batch, counts > 0

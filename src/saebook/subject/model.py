@@ -115,7 +115,7 @@ class Subject:
     def loss(self, tokens: Tensor, site: Site | None = None, replace: Replace | None = None) -> Tensor:
         """Next-token cross-entropy [B, T-1] in nats of `tokens` [B, T], with `replace(activations)` at `site`."""
         tokens = tokens.to(self.device)
-        if site is None:
+        if site is None or replace is None:
             return self._losses(self._hidden(tokens, [])[0], tokens)
         intervention = self.intervene(tokens, site)
         return intervention.loss(replace(intervention.activations))
@@ -123,7 +123,7 @@ class Subject:
     @torch.inference_mode()
     def logits(self, tokens: Tensor, site: Site | None = None, replace: Replace | None = None) -> Tensor:
         """Logits [B, T, V], with `replace(activations)` at `site`. For a few rows only: memory is B*T*V."""
-        hooks = [] if site is None else [(site.hook_name, _writer(lambda value: replace(value)))]
+        hooks = [(site.hook_name, _writer(replace))] if site and replace else []
         with self.bridge.hooks(fwd_hooks=hooks):
             return self.bridge(tokens.to(self.device), return_type="logits")
 

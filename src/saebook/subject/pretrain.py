@@ -183,7 +183,7 @@ def _trained(recipe: Recipe, text: Corpus, folder: Path, device: str, checkpoint
             activation_function="gelu_pytorch_tanh",  # GPT-2's own "gelu_new" in one pass over memory instead of seven
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         )
-    ).to(device)  # fmt: skip
+    ).to(device)  # fmt: skip  # pyright: ignore[reportArgumentType] - transformers' wrapper of `to` hides its self
     matrices = [p for p in model.transformer.h.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in matrices)]
     optimisers = [

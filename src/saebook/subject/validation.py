@@ -61,10 +61,11 @@ def _recipe(name: str, file: Path) -> dict:
         )
     try:
         record = json.loads(file.read_text("utf-8"))
-        record["recipe"]["source"], record["recipe"]["context"], record["held_out_tokens"], record["held_out_bytes"]
-        return record
+        if {"source", "context"} <= set(record["recipe"]) and {"held_out_tokens", "held_out_bytes"} <= set(record):
+            return record
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{file} is damaged: restore it with `git checkout -- {file}`") from None
+        pass
+    raise UserError(f"{file} is damaged: restore it with `git checkout -- {file}`")
 
 
 def _samples(model, tokenizer) -> list[dict]:

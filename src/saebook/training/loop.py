@@ -4,6 +4,7 @@ A batch is a function of the buffer and its number alone, so a killed run goes o
 numbers of an undisturbed one. Letters: B tokens in a batch, D d_in, M d_sae, S members.
 """
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -106,7 +107,7 @@ class TrainState:
     def _clip(self, most: float) -> None:
         """Each member's gradient by itself: a stack must not couple its members."""
         gradients = [p.grad for p in self.stack.parameters() if p.grad is not None]
-        norms = sum(g.flatten(1).square().sum(1) for g in gradients).sqrt()
+        norms = functools.reduce(torch.add, (g.flatten(1).square().sum(1) for g in gradients)).sqrt()
         factors = (most / norms.clamp_min(1e-12)).clamp_max(1.0)
         for g in gradients:
             g.mul_(factors.view(-1, *[1] * (g.ndim - 1)))

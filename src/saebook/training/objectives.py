@@ -5,6 +5,7 @@ width, the KL divergence is that of the original predictions from the new ones, 
 every architecture works with every objective (`SAEStack.pulled`). Letters: S SAEs, N = B*T tokens, D d_model, V vocabulary.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -86,7 +87,7 @@ def pull(xhat: Tensor, reference: Reference, objective: Objective) -> tuple[dict
         if objective.downstream:
             errors = [_mse(a.reshape(len(new), *b.shape), b) for a, b in zip(later, clean_later, strict=True)]
             terms["downstream"] = objective.downstream * sum(errors) / len(errors)
-    (gradient,) = torch.autograd.grad(sum(terms.values()).sum(), new)
+    (gradient,) = torch.autograd.grad(functools.reduce(torch.add, terms.values()).sum(), new)
     return {name: term.detach() for name, term in terms.items()}, gradient
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from saebook.common.budget import Budget, SubjectBudget
+from saebook.common.budget import Budget, SubjectBudget, TrainingBudget
 from saebook.subject.model import Site
 from saebook.training.config import Data, Method
 from saebook.training.tuning import Tuner
@@ -24,5 +24,5 @@ class Plan:
 
 def data(budget: SubjectBudget) -> Data:
     """The text of a budget: its source, how many rows are evaluated, and which positions of a row are left out."""
-    block = {"block": budget.block} if hasattr(budget, "block") else {}
+    block = {"block": budget.block} if isinstance(budget, TrainingBudget) else {}
     return Data(source=budget.source, eval_rows=budget.eval_rows, skip=budget.skip, context=budget.context, **block)

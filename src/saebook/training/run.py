@@ -43,7 +43,9 @@ def train_and_measure(
     safe. Raises `UserError` when a loss is not finite.
     """
     rows = tokens(data.source, subject.tokenizer, "train", data.row_length(subject.context))
-    validation = tokens(data.source, subject.tokenizer, "validation", data.row_length(subject.context))[: data.eval_rows]
+    validation = tokens(data.source, subject.tokenizer, "validation", data.row_length(subject.context))[
+        : data.eval_rows
+    ]
     batch = runs[0][0].training.batch
     if runs[0][0].objective is None:
         buffer = ActivationBuffer(subject, site, rows, batch, data.order_seed, data.skip, data.block)

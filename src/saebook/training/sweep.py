@@ -93,9 +93,9 @@ def runs(
 def histories(table: pd.DataFrame, store: Store | None = None) -> pd.DataFrame:
     """The training curves of the runs of a sweep's `table`: method, d_sae, sparsity, seed, step, loss, l0, dead."""
     store, parts = store or Store(), []
-    for row in table.itertuples():
-        curve = pd.DataFrame(store.metadata(row.key)["history"])
-        parts.append(curve.assign(method=row.method, d_sae=row.d_sae, sparsity=row.sparsity, seed=row.seed))
+    for row in table[["key", "method", "d_sae", "sparsity", "seed"]].to_dict("records"):
+        curve = pd.DataFrame(store.metadata(row.pop("key"))["history"])
+        parts.append(curve.assign(**{str(name): value for name, value in row.items()}))
     return pd.concat(parts, ignore_index=True)
 
 

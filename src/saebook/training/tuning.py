@@ -102,7 +102,7 @@ def chosen(scored: pd.DataFrame) -> dict[str, float]:
     winners = {}
     for method, g in scored.groupby("method"):
         whole = g[g.lr < g.lr[g.collapsed > 0].min()] if g.collapsed.any() else g
-        winners[method] = float(whole.loc[whole.cost.idxmin(), "lr"] if len(whole) else g.lr.min())
+        winners[str(method)] = float(whole.lr.iloc[int(whole.cost.argmin())] if len(whole) else g.lr.min())
     return winners
 
 
@@ -110,7 +110,7 @@ def penalty(scored: pd.DataFrame) -> dict[str, dict[str, float]]:
     """What each rate of each method costs over the winner; null where an SAE collapsed, or where the curves do not meet."""
     winners = chosen(scored)
     return {
-        method: {f"{row.lr:g}": math.nan if row.collapsed else row.cost / won for row in g.itertuples()}
+        str(method): {f"{row.lr:g}": math.nan if row.collapsed else row.cost / won for row in g.itertuples()}
         for method, g in scored.groupby("method")
-        for won in g.cost[g.lr == winners[method]]
+        for won in g.cost[g.lr == winners[str(method)]]
     }
