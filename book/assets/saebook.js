@@ -28,13 +28,14 @@ window.addEventListener("load", () => {
     if (!table.closest(".scrolls, .pst-scrollable-table-container")) boxed(table, "scrolls");
   });
   article?.querySelectorAll(".cell_output img").forEach((image) => {
-    if (image.naturalWidth > 1.8 * image.naturalHeight) boxed(image, "scrolls wide-figure");
+    if (image.naturalWidth > 1100) boxed(image, "scrolls wide-figure");
   });
-  const watch = new ResizeObserver((entries) => entries.forEach(({target}) => {
-    const wider = target.scrollWidth > target.clientWidth + 2;
-    target.classList.toggle("overflows", wider);
-    if (wider) target.tabIndex = 0;
-  }));
+  const mark = (box) => {
+    const wider = box.scrollWidth > box.clientWidth + 2;
+    box.classList.toggle("overflows", wider);
+    if (wider) box.tabIndex = 0;
+  };
+  const watch = new ResizeObserver((entries) => requestAnimationFrame(() => entries.forEach(({target}) => mark(target))));
   article?.querySelectorAll(".scrolls, .pst-scrollable-table-container").forEach((box) => watch.observe(box));
 });
 

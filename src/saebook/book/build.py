@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from saebook.book import budgets, parallel, rendering, runner, staging, status, warm
+from saebook.book import budgets, execution, parallel, rendering, runner, staging, status, warm
 from saebook.book.status import State
 from saebook.claims import choices, standings
 from saebook.common import paths, sidecar
@@ -84,6 +84,8 @@ def _run(names: list[str], tier: str, at_once: int, threads: int) -> dict[str, f
         before = status.state(name, tier)
         if before.page and before.word == status.FRESH:
             print(f"{name}: fresh, nothing to run ({before.seconds:.0f} s when it ran)")
+        elif before.word == status.FAILED and before.record is None:  # its own files cannot be read
+            print(f"{name}: {before.why}")
         else:
             todo[name] = before
     expected = {name: before.seconds or 0.0 for name, before in todo.items()}
@@ -99,7 +101,7 @@ def _run(names: list[str], tier: str, at_once: int, threads: int) -> dict[str, f
     ended = parallel.run(parallel.jobs(expected), start, at_once)
     with (
         warm.starter(threads, len(todo)) as starter,
-        runner.progress_on_this_terminal(),
+        execution.progress_on_this_terminal(),
         contextlib.closing(ended),
     ):
         for name, process in ended:

@@ -121,12 +121,13 @@ def without_empty_figures(book: NotebookNode) -> None:
 
 
 def name_figures(book: NotebookNode, name: str) -> None:
-    """Begin the caption of the chapter's first figure with the paper's own number, from the sidecar."""
+    """Begin the caption of the chapter's first figure with the paper's own number, unless the caption names it itself."""
     figure = sidecar.load(name).figure
     for cell in book.cells:
         caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption")
         if figure and caption:
-            cell.metadata["mystnb"]["figure"]["caption"] = f"{figure} of the paper, replicated. {caption}"
+            if figure not in caption:
+                cell.metadata["mystnb"]["figure"]["caption"] = f"{figure} of the paper, replicated. {caption}"
             return
 
 

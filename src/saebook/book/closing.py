@@ -99,7 +99,7 @@ def _cost(result: dict[str, Any], where: Where, moved: Sequence[str]) -> dict[st
     return {
         "where": "this copy" if where == "live" else "recorded",
         "result": result,
-        "state": f"stale: {', '.join(moved)} changed" if moved else "fresh",
+        "state": f"stale: {wording.staleness(moved)}" if moved else "fresh",
         "provenance": results.provenance_line(result),
     }
 

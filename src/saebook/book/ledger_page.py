@@ -63,7 +63,7 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "reported": wording.paper(claim),
         "criterion": wording.criterion(claim),
         "result": row.result,
-        "stale": ", ".join(row.stale),
+        "stale": wording.staleness(row.stale),
         "own": row.own,
         "own_value": wording.interval(row.own.value) if row.own else "",
     }

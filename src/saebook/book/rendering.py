@@ -53,6 +53,7 @@ def _problems(log: str) -> list[str]:
 
 def _swap(made: Path, place: Path) -> None:
     """Put the folder `made` in the place of `place` by renaming both."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     before = place.with_name(f".{place.name}-before")
     shutil.rmtree(before, ignore_errors=True)
     if place.exists():

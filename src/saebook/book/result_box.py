@@ -50,7 +50,7 @@ def _claim(row: Standing) -> dict[str, Any]:
         "paper": wording.paper(claim),
         "criterion": wording.criterion(claim),
         "origin": origin,
-        "stale": ", ".join(judgement.stale) if judgement else "",
+        "stale": wording.staleness(judgement.stale) if judgement else "",
         "changed": claim.changed,
     }
 

@@ -65,7 +65,8 @@ def criterion(claim: Claim) -> str:
     if claim.not_comparable:
         return ""
     if claim.band:
-        return f"{claim.band[0]:g} to {claim.band[1]:g}"
+        low, high = claim.band
+        return f"exactly {low:g}" if low == high else f"{low:g} to {high:g}"
     sign = -1.0 if claim.side == "below" else 1.0
     edge = f"{claim.side} {claim.null_value + sign * claim.smallest_effect:g}"
     return f"each {edge}" if claim.kind == "ordering" else edge
@@ -76,3 +77,10 @@ def paper(claim: Claim) -> str:
     value = "" if claim.paper_value is None else f"{claim.paper_value:g}"
     precision = claim.precision.strip()
     return f"{value} ({precision})" if value and precision else value or precision
+
+
+def staleness(changed: Sequence[str]) -> str:
+    """What has changed since a result was made, in a few words; nothing where nothing has."""
+    if len(changed) > 3:
+        return f"{len(changed)} of the things it depends on changed"
+    return f"{', '.join(changed)} changed" if changed else ""

@@ -1,0 +1,86 @@
+"""The ledger's table, the counts and the headlines show what the standings hold, escaped."""
+
+from html.parser import HTMLParser
+
+from saebook.book import ledger_page
+
+CHAPTERS = {"gated/fig05_pareto"}
+
+
+class Ledger(HTMLParser):
+    """The rows of the ledger's table: attributes, and text by column."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.links, self.column = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag == "tr" and "data-paper" in given:
+            self.rows.append(given | {"text": {}})
+        elif tag == "td":
+            self.column = given["data-label"]
+        elif tag == "a":
+            self.links.append(given["href"])
+
+    def handle_endtag(self, tag):
+        self.column = None if tag == "td" else self.column
+
+    def handle_data(self, data):
+        if self.column:
+            text = self.rows[-1]["text"]
+            text[self.column] = text.get(self.column, "") + data
+
+
+def ledger_of(standings, chapters=CHAPTERS):
+    return Ledger(ledger_page.table(standings, set(chapters)))
+
+
+def test_row_has_claim_interval_criterion_verdict_and_page(rows):
+    table = ledger_of(rows())
+    assert [row["data-verdict"] for row in table.rows] == ["replicates", "not comparable here", "not run yet"]
+    first = table.rows[0]["text"]
+    assert first["claim"].startswith("Half <as> many.") and "recalled" in first["claim"]
+    assert first["here"] == "0.52 (0.37 to 0.64)L0 ratio; judged: 0.35 to 0.65" and first["paper"] == '0.5 ("half")'
+    assert "cpu tier, 2030-01-02" in first["rests on"] and "a <processor>" in first["rests on"]
+    assert table.rows[1]["text"]["here"] == "GPT-4 is closed" and "cpu tier" in table.rows[2]["text"]["rests on"]
+    assert table.links == ["../notebooks/gated/fig05_pareto.html"] and ledger_of(rows(), ()).links == []
+
+
+def test_stale_result_and_own_run_say_so(rows, put):
+    put("cpu", 0.9)
+    rests = ledger_of(rows(stale=["library"])).rows[0]["text"]["rests on"]
+    assert "stale (library changed)" in rests
+    assert "this copy, cpu tier: 0.90 (0.80 to 1.00), does not replicate" in rests
+
+
+def test_text_of_results_is_escaped(rows):
+    assert "a &lt;processor&gt;" in ledger_page.table(rows(), CHAPTERS)
+    assert "<as>" not in ledger_page.table(rows(), CHAPTERS)
+
+
+def test_counts_are_by_paper_and_verdict_and_lead_to_their_rows(rows):
+    html = ledger_page.counts(rows())
+    assert 'href="ledger.html?paper=gated&amp;verdict=replicates">1</a>' in html
+    assert 'href="ledger.html?paper=topk&amp;verdict=not%20comparable%20here">1</a>' in html
+    assert 'href="ledger.html?paper=e2e&amp;verdict=not%20run%20yet">1</a>' in html and "Checks" not in html
+
+
+def test_smoke_tier_judges_nothing(home, rows):
+    (home / "data" / "results" / "cpu").rename(home / "data" / "results" / "smoke")
+    assert ledger_of(rows()).rows[0]["data-verdict"] == "not run yet"
+
+
+def test_headlines_leave_out_what_is_not_judged(rows, monkeypatch):
+    assert "No verdict is recorded yet" in ledger_page.headlines(rows(), CHAPTERS)
+    monkeypatch.setattr(ledger_page, "HEADLINES", {"gated": ("gated.a", "gated.none"), "e2e": ("e2e.c",)})
+    html = ledger_page.headlines(rows(), CHAPTERS)
+    assert "Half &lt;as&gt; many." in html and "0.52, 95 % interval 0.37 to 0.64" in html and "Later." not in html
+
+
+def test_headline_claims_are_in_the_ledger():
+    from saebook.claims import ledger
+
+    known = {claim.id for claim in ledger.load()}
+    assert {one for ids in ledger_page.HEADLINES.values() for one in ids} <= known

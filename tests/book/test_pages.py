@@ -1,0 +1,54 @@
+"""Generated parts of prose pages: every number comes from a record, and what is missing is said to be missing."""
+
+import json
+
+import pytest
+
+from saebook.book import pages
+from saebook.book.status import State
+from saebook.common.errors import UserError
+
+STATES = [
+    State("gated/fig05_pareto", "cpu", "fresh", "", 61.4),
+    State("gated/b", "cpu", "failed", "failed: ValueError: a | <b>", 2.4),
+    State("gated/c", "cpu", "never run", "", None),
+]
+
+
+def test_every_part_is_written(home, tmp_path, rows):
+    staging = tmp_path / "staging"
+    pages.generate(staging, STATES, rows())
+    made = {f.name: f.read_text("utf-8") for f in (staging / "book" / "_generated").iterdir()}
+    assert set(made) == {
+        "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "status.html",
+    }  # fmt: skip
+    assert all(text.endswith("\n") and "nan" not in text.lower().split() for text in made.values())
+    assert not any("\n\n" in made[name] for name in made if name.endswith(".html"))
+
+
+def test_subject_page_has_its_losses_and_its_last_point(home, cells):
+    text = pages.subject(home / "data" / "subjects" / pages.SUBJECT)
+    losses = {row[0]: row[1] for row in cells(text)}
+    assert losses["unigram"] == "6.7743" and losses["**the subject**"] == "3.6084"
+    assert "12,345 parameters" in text and "1.450 bits per byte" in text and "112,768 tokens" in text
+    assert losses["1,100"] == "6.150" and "100" in losses
+    assert "Returns a" in text and "names" in text
+
+
+def test_subject_without_evidence_says_so_and_a_damaged_record_is_one_line(home):
+    folder = home / "data" / "subjects" / pages.SUBJECT
+    (folder / "EVIDENCE.json").unlink()
+    assert "have not been compared" in pages.subject(folder)
+    (folder / "RECIPE.json").write_text("{")
+    with pytest.raises(UserError, match="restore RECIPE"):
+        pages.subject(folder)
+    (folder / "RECIPE.json").write_text(json.dumps({"recipe": {}}))
+    with pytest.raises(UserError, match="restore RECIPE"):
+        pages.subject(folder)
+    assert "has not been trained" in pages.subject(home / "none")
+
+
+def test_status_table_shows_how_everything_stands_and_escapes():
+    html = pages.status_table(STATES)
+    assert "<td>fresh</td><td>61</td>" in html and "<td>never run</td><td></td>" in html
+    assert "<td>failed: ValueError: a | &lt;b&gt;</td>" in html and html.count("<tr>") == 4
