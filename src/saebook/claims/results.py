@@ -18,10 +18,9 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pandas as pd
-from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, StrictStr, StringConstraints, ValidationError
 
 from saebook.claims import provenance
@@ -31,6 +30,9 @@ from saebook.common.errors import UserError
 from saebook.evaluation.intervals import Interval
 from saebook.subject.model import Subject
 from saebook.text.sources import corpus, corpus_hash, differences, manifest_hash
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PACKAGES = ("torch", "transformer_lens", "transformers", "numpy", "tokenizers")
 Live = dict[str, Interval | Sequence[Interval]]
@@ -90,7 +92,7 @@ def file(name: str, tier: str, where: Where = "recorded") -> Path:
 
 def write(
     name: str, budget: Budget, subject: Subject | None, points: pd.DataFrame, live: Live, findings: dict | None = None,
-    figure: Figure | None = None, *, own: bool, trained: int, seconds: float,
+    figure: "Figure | None" = None, *, own: bool, trained: int, seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the live result of chapter `name` and return it.
 
@@ -125,7 +127,7 @@ def tuning(
     return result
 
 
-def _put(target: Path, result: dict[str, Any], points: pd.DataFrame, figure: Figure | None) -> None:
+def _put(target: Path, result: dict[str, Any], points: pd.DataFrame, figure: "Figure | None") -> None:
     content = {target.with_suffix(".csv"): points.to_csv(index=False, float_format="%.6g").encode()}
     if figure is not None:
         # No date or version inside, so that the same picture is the same file.

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy  # it imports `scipy.stats`, which takes half a second, when that is first used
 from numpy.typing import ArrayLike
-from scipy import stats as scipy_stats
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     kept = tuple(x.tolist())
     if len(x) < 2:
         return Interval(float(x.mean()) if len(x) else math.nan, -math.inf, math.inf, len(x), kept)
-    half = float(scipy_stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
+    half = float(scipy.stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
     return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x), kept)
 
 
@@ -41,7 +41,7 @@ def bootstrap_interval(
     if len(x) < 2 or np.ptp(x) == 0:
         only = float(statistic(x)) if len(x) else math.nan
         return Interval(only, only if len(x) > 1 else -math.inf, only if len(x) > 1 else math.inf, len(x))
-    found = scipy_stats.bootstrap(
+    found = scipy.stats.bootstrap(
         (x,), statistic, confidence_level=level, n_resamples=resamples, rng=np.random.default_rng(seed)
     ).confidence_interval
     return Interval(float(statistic(x)), float(found.low), float(found.high), len(x))
@@ -118,7 +118,7 @@ def ratio_interval(above: Sequence[float], below: Sequence[float], level: float 
     (a, b), kept = pairs.mean(0), tuple((pairs[:, 0] / pairs[:, 1]).tolist())
     if n < 2:
         return Interval(float(a / b), -math.inf, math.inf, n, kept)
-    t2 = float(scipy_stats.t.ppf(0.5 + level / 2, n - 1)) ** 2
+    t2 = float(scipy.stats.t.ppf(0.5 + level / 2, n - 1)) ** 2
     (s_aa, s_ab), (_, s_bb) = np.cov(pairs.T) / n
     # All ratios r whose difference a - r b has a t interval that holds zero: between the roots of a quadratic.
     square, middle, constant = b * b - t2 * s_bb, a * b - t2 * s_ab, a * a - t2 * s_aa
