@@ -57,7 +57,7 @@ def closure(modules: Iterable[str], home: Path = _HOME, without: tuple[str, ...]
 
 @cache
 def imported(source: str) -> list[str]:
-    """Dotted names of the library that `source` imports, wherever the import stands, and the packages above them."""
+    """Dotted names of the library that `source` imports, at any depth, and the packages above them."""
     names: list[str] = []
     for node in _executed(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Intervals over seeds, Pareto fronts, and comparison at matched quality."""
+"""Confidence intervals, Pareto fronts, and L0 at equal quality."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -41,10 +41,10 @@ def bootstrap_interval(
     if len(x) < 2 or np.ptp(x) == 0:
         only = float(statistic(x)) if len(x) else math.nan
         return Interval(only, only if len(x) > 1 else -math.inf, only if len(x) > 1 else math.inf, len(x))
-    found = scipy.stats.bootstrap(
+    ends = scipy.stats.bootstrap(
         (x,), statistic, confidence_level=level, n_resamples=resamples, rng=np.random.default_rng(seed)
     ).confidence_interval
-    return Interval(float(statistic(x)), float(found.low), float(found.high), len(x))
+    return Interval(float(statistic(x)), float(ends.low), float(ends.high), len(x))
 
 
 def pareto_front(l0: ArrayLike, quality: ArrayLike) -> np.ndarray:
@@ -108,8 +108,8 @@ def joint_level(contrasts: int, level: float = 0.95) -> float:
 def ratio_interval(above: Sequence[float], below: Sequence[float], level: float = 0.95) -> Interval:
     """Fieller's interval of mean(above) / mean(below), paired values; its `values` are the ratios pair by pair.
 
-    A ratio of differences has no t interval of its own: where the denominator is not surely apart from zero, the
-    interval is the whole line. Pairs with a value that is no number are left out.
+    A ratio of differences has no t interval of its own. Where the denominator may be zero, the interval is the whole
+    line. Pairs with a value that is not finite are left out.
     """
     pairs = np.array([(a, b) for a, b in zip(above, below, strict=True) if math.isfinite(a) and math.isfinite(b)])
     n = len(pairs)

@@ -1,4 +1,4 @@
-"""What an SAE does on held-out tokens: sparsity, reconstruction, shrinkage, and what it costs the subject.
+"""Metrics of an SAE on validation tokens: sparsity, reconstruction, shrinkage, and the loss that it adds to the subject.
 
 Every expectation is taken over all evaluation tokens first, and ratios are made of expectations (the Gated paper's
 Eq. 10 and section 2.3), never averaged over batches. Letters: N rows, T positions, D d_in, S members.
@@ -48,9 +48,9 @@ def normalised_mse(error2: float, variance: float) -> float:
     return error2 / variance
 
 
-def loss_recovered(clean: float, spliced: float, ablated: float) -> float:
+def loss_recovered(clean: float, replaced: float, ablated: float) -> float:
     """1 - (CE_sae - CE_clean) / (CE_ablated - CE_clean) (Gated paper, section 2.3). Can leave [0, 1]."""
-    return 1.0 - (spliced - clean) / (ablated - clean)
+    return 1.0 - (replaced - clean) / (ablated - clean)
 
 
 def relative_reconstruction_bias(xhat_norm2: float, dot: float) -> float:
@@ -62,7 +62,8 @@ def measure(stacks: list[SAEStack], subject: Subject, site: Site, rows: Tensor, 
     """Measure every member of every stack on `rows` [N, T]; one dict of metrics per member, in the stacks' order.
 
     The SAEs take raw activations; one that normalises each token has its bias and error read in that space, as the
-    Top-k paper does, and is spliced in as an activation. The first `skip` positions of a row keep their own activations and count nowhere.
+    Top-k paper does, and replaces activations as they are. The first `skip` positions of a row keep their own activations
+    and count nowhere.
     Keys: l0, normalised_mse, loss_recovered (zero ablation), loss_recovered_mean (mean ablation), ce, ce_clean,
     ce_zero, ce_mean, relative_reconstruction_bias, alive (share that fired at least once), eval_tokens.
     """
@@ -102,13 +103,13 @@ def measure(stacks: list[SAEStack], subject: Subject, site: Site, rows: Tensor, 
 
 
 def _metrics(total: Sums, ce: dict[str, float], variance: float, predictions: int) -> dict:
-    spliced = total.loss / predictions
+    replaced = total.loss / predictions
     return {
         "l0": total.l0 / total.tokens,
         "normalised_mse": normalised_mse(total.error2 / total.tokens, variance),
-        "loss_recovered": loss_recovered(ce["clean"], spliced, ce["zero"]),
-        "loss_recovered_mean": loss_recovered(ce["clean"], spliced, ce["mean"]),
-        "ce": spliced,
+        "loss_recovered": loss_recovered(ce["clean"], replaced, ce["zero"]),
+        "loss_recovered_mean": loss_recovered(ce["clean"], replaced, ce["mean"]),
+        "ce": replaced,
         "ce_clean": ce["clean"],
         "ce_zero": ce["zero"],
         "ce_mean": ce["mean"],

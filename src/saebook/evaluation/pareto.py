@@ -1,4 +1,4 @@
-"""How many active features one kind of SAE needs for the loss that another reaches.
+"""How many active latents one method needs for the loss recovered that another reaches.
 
 The comparison behind "half as many firing features" (Gated paper, abstract and Figures 1, 5, 12, 13): L0 of both
 Pareto fronts at matched loss recovered, as the geometric mean of ratios over the levels that both fronts reach.
@@ -28,7 +28,7 @@ def ratio_per_seed(table: pd.DataFrame, method: str, baseline: str) -> list[floa
 
 
 def ratio_between_seeds(table: pd.DataFrame, method: str) -> list[float]:
-    """The control: the same ratio between SAEs of one kind, for every pair of seeds."""
+    """The control: the same ratio between SAEs of one method, for every pair of seeds."""
     groups = [group for _, group in table[table.method == method].groupby("seed")]
     return [ratio(one, other) for one, other in itertools.combinations(groups, 2)]
 
@@ -77,16 +77,16 @@ def log_interval(ratios: list[float], level: float = 0.95) -> Interval:
     logs = [math.log(r) for r in ratios if r is not None and math.isfinite(r) and r > 0]
     if not logs:
         return Interval(float("nan"), 0.0, float("inf"), 0)
-    found = t_interval(logs, level)
-    return Interval(math.exp(found.mean), _exp(found.low), _exp(found.high), found.n, tuple(map(math.exp, logs)))
+    log = t_interval(logs, level)
+    return Interval(math.exp(log.mean), _exp(log.low), _exp(log.high), log.n, tuple(map(math.exp, logs)))
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far apart a ruler puts things that differ by chance alone, as factors of at least 1.
+    """How far apart a comparison puts SAEs that differ by their seed alone, as factors of at least 1.
 
     The geometric mean over pairs, and the largest. Their mean *in one direction* would say nothing: taken round all seeds it
-    is 1 whatever the ruler does.
+    is 1 whatever the comparison does.
     """
 
     typical: float
@@ -116,7 +116,7 @@ def share_of_gap(table: pd.DataFrame, method: str, between: str, baseline: str) 
     """How much of the log L0 gap from `baseline` to `method` the sweep `between` closes: 0 is none, 1 is all.
 
     Each seed's three fronts are read at the levels of loss recovered that all three reach, and the ratio of the two mean
-    gaps has Fieller's interval over seeds: the whole line where there is no sure gap to be closed.
+    gaps has Fieller's interval over seeds: the whole line where there may be no gap to close.
     """
     closed, gap = [], []
     for _, group in table.groupby("seed"):

@@ -2,8 +2,8 @@
 
 A run is SAELens' own layout (``cfg.json`` and ``sae_weights.safetensors``), so that SAELens, SAEBench and their
 friends open it; what is ours lies under ``metadata``. A key covers the source that made the run (`training.sweep`). When
-that source changes or moves, old runs are no longer asked for and new ones are trained: there is no command that renames
-keys, and folders of old runs may be deleted.
+that source changes or moves, old runs are no longer asked for and new ones are trained. No command renames keys; folders of old runs
+may be deleted.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ class Store:
             if self.has(key):
                 shutil.rmtree(aside)
                 return
-            # What is in the way is no run but a folder that lost a file.
+            # What is in the way is not a run but a folder that lost a file.
             left = self.root / f".{key}.{uuid.uuid4().hex[:8]}.aside"
             (self.root / key).rename(left)
             aside.rename(self.root / key)
