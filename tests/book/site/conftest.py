@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from saebook.book import budgets, pages
+from saebook.book import budgets
+from saebook.book.site import fragments
 from saebook.claims import ledger, results, standings
 from saebook.claims.ledger import Claim
 from saebook.common import sidecar
@@ -51,7 +52,7 @@ def home(tmp_path, monkeypatch):
     (tmp_path / "_config.yml").write_text("")
     monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
     monkeypatch.delenv("SAEBOOK_BUILD", raising=False)
-    subject = tmp_path / "data" / "subjects" / pages.SUBJECT
+    subject = tmp_path / "data" / "subjects" / fragments.SUBJECT
     subject.mkdir(parents=True)
     (subject / "RECIPE.json").write_text(json.dumps(RECIPE))
     (subject / "EVIDENCE.json").write_text(json.dumps(EVIDENCE))

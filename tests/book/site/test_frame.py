@@ -3,8 +3,9 @@
 import nbformat
 import pytest
 
-from saebook.book import chapter_page, closing, result_box, status
+from saebook.book import status
 from saebook.book.runner import RunRecord
+from saebook.book.site import closing, frame, result_box
 from saebook.book.status import State
 from saebook.common.errors import UserError
 
@@ -33,7 +34,7 @@ def page(home, tmp_path, rows):
     nbformat.write(notebook(*cells), file)
 
     def make(word=status.FRESH, tier="cpu", **fields):
-        return chapter_page.page(State(NAME, tier, word, "", 1.0, file, **fields), tier, rows(tier), lambda result: ())
+        return frame.page(State(NAME, tier, word, "", 1.0, file, **fields), tier, rows(tier), lambda result: ())
 
     return make
 
@@ -57,13 +58,13 @@ def test_parameters_are_folded_under_a_line_that_names_them(page):
 def test_caption_names_the_papers_figure_once(home):
     book = notebook(nbformat.v4.new_code_cell("f", metadata={"mystnb": {"figure": {"caption": "**Loss.**"}}}))
     for _ in range(2):
-        chapter_page.name_figures(book, NAME)
+        frame.name_figures(book, NAME)
         assert book.cells[0].metadata.mystnb.figure.caption == "Figure 5 of the paper, replicated. **Loss.**"
 
 
 def test_figure_that_was_never_drawn_keeps_no_label():
     book = notebook(nbformat.v4.new_code_cell("figure", metadata={"mystnb": {"figure": {"name": "f"}}}))
-    chapter_page.without_empty_figures(book)
+    frame.without_empty_figures(book)
     assert "mystnb" not in book.cells[0].metadata
 
 
@@ -71,10 +72,10 @@ def test_figure_that_was_never_drawn_keeps_no_label():
 def test_notebook_that_cannot_be_read_becomes_a_page_that_says_so(home, tmp_path, content):
     file = tmp_path / "bad.ipynb"
     file.write_text(content)
-    book = chapter_page.page(State(NAME, "cpu", status.FAILED, "x", None, file), "cpu", [], lambda result: ())
+    book = frame.page(State(NAME, "cpu", status.FAILED, "x", None, file), "cpu", [], lambda result: ())
     assert book.cells[0].source.startswith("(gated-fig05-pareto)=\n# T\n") and "cannot be shown" in book.cells[0].source
     with pytest.raises(UserError, match="not a readable notebook"):
-        chapter_page.read(file)
+        frame.read(file)
 
 
 KILLED = RunRecord(NAME, "cpu", "killed", "the `kernel` died", 3.0, 4, {})
@@ -97,16 +98,16 @@ KILLED = RunRecord(NAME, "cpu", "killed", "the `kernel` died", 3.0, 4, {})
     ],
 )
 def test_page_says_how_its_notebook_stands(state, words):
-    assert words in chapter_page.notice(state)
+    assert words in frame.notice(state)
 
 
 def test_finished_page_carries_no_notice():
-    assert chapter_page.notice(State(NAME, "cpu", status.FRESH, "", 1.0, "f", KILLED)) == ""
+    assert frame.notice(State(NAME, "cpu", status.FRESH, "", 1.0, "f", KILLED)) == ""
 
 
 def test_text_of_records_cannot_break_a_page():
-    assert chapter_page.in_text("a `b`\n| c <script> $x$ [l](u)") == "a \\`b\\` \\| c \\<script\\> \\$x\\$ \\[l\\](u)"
-    assert chapter_page.in_code("a `b`\n c") == "a 'b' c"
+    assert frame.in_text("a `b`\n| c <script> $x$ [l](u)") == "a \\`b\\` \\| c \\<script\\> \\$x\\$ \\[l\\](u)"
+    assert frame.in_code("a `b`\n c") == "a 'b' c"
 
 
 # The result box -----------------------------------------------------------------------------------------------------------

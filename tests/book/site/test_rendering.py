@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from saebook.book import rendering
+from saebook.book.site import rendering
 
 
 def test_page_that_loads_from_the_network_is_named(tmp_path):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import yaml
 
-from saebook.book import contents
+from saebook.book.site import contents
 from saebook.common import paths, sidecar
 
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saebook.book import ledger_page, tuning_page
-from saebook.book.result_box import without_blank_lines
+from saebook.book.site import claim_tables, rate_grids
+from saebook.book.site.rate_grids import markdown_table
+from saebook.book.site.result_box import without_blank_lines
 from saebook.book.status import State
-from saebook.book.tuning_page import markdown_table
 from saebook.claims import choices
 from saebook.claims.standings import Standing
 from saebook.common import paths
@@ -28,9 +28,9 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
     home.mkdir(parents=True, exist_ok=True)
     chapters = {state.name for state in states}
     parts = {
-        "counts.html": ledger_page.counts(rows), "headlines.html": ledger_page.headlines(rows, chapters),
-        "ledger.html": ledger_page.table(rows, chapters), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
-        "tuning.md": tuning_page.tables(), "choices.md": choices.table(), "status.html": status_table(states),
+        "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
+        "ledger.html": claim_tables.table(rows, chapters), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
+        "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "status.html": status_table(states),
     }  # fmt: skip
     for name, text in parts.items():
         (home / name).write_text(text, "utf-8")
@@ -38,7 +38,7 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
 
 def status_table(states: Sequence[State]) -> str:
     """How every notebook stands at this build's tier, as HTML."""
-    return without_blank_lines(render("saebook.book", "status.html", states=states))
+    return without_blank_lines(render("saebook.book.site", "status.html", states=states))
 
 
 def subject(folder: Path) -> str:

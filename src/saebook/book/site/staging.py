@@ -10,7 +10,8 @@ import nbformat
 import yaml
 from filelock import FileLock, Timeout
 
-from saebook.book import budgets, chapter_page, contents, pages
+from saebook.book import budgets
+from saebook.book.site import contents, fragments, frame
 from saebook.book.status import State
 from saebook.claims import results, standings
 from saebook.common import paths
@@ -61,8 +62,8 @@ def stage(tier: str, states: Sequence[State]) -> Path:
     for state in states:
         target = staging / "notebooks" / f"{state.name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(chapter_page.page(state, tier, rows, stale), target)
-    pages.generate(staging, states, rows)
+        nbformat.write(frame.page(state, tier, rows, stale), target)
+    fragments.generate(staging, states, rows)
     return staging
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from saebook.book import budgets
-from saebook.book.result_box import without_blank_lines
+from saebook.book.site.result_box import without_blank_lines
 from saebook.claims import ledger, results, wording
 from saebook.claims.results import Where
 from saebook.claims.standings import Staleness, Value
@@ -26,12 +26,12 @@ def sections(name: str, tier: str, stale: Staleness) -> str:
     parameters = [f for f in budgets.budget_class(name).model_fields if f in _EXAMPLES]
     example = " ".join(f"-p {field} {_EXAMPLES[field]}" for field in sorted(parameters, key=list(_EXAMPLES).index)[:2])
     return render(
-        "saebook.book", "closing.md", name=name, tier=tier, example=example, files=_files(name, tier), **tables
+        "saebook.book.site", "closing.md", name=name, tier=tier, example=example, files=_files(name, tier), **tables
     )
 
 
 def _html(template: str, **values: Any) -> str:
-    return without_blank_lines(render("saebook.book", template, **values))
+    return without_blank_lines(render("saebook.book.site", template, **values))
 
 
 def _kept(name: str, tier: str) -> list[tuple[dict[str, Any], Where]]:

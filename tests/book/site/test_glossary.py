@@ -7,7 +7,7 @@ from docutils.frontend import get_default_settings
 from docutils.utils import new_document
 from sphinx import addnodes
 
-from saebook.book import glossary
+from saebook.book.site import glossary
 from saebook.common import paths
 
 PAGE = """# Glossary

@@ -7,10 +7,10 @@ import sys
 import pytest
 import yaml
 
-from saebook.book import staging
+from saebook.book.site import staging
 from saebook.common.errors import UserError
 
-_HOLDS = "import time; from saebook.book import staging\nwith staging.only_build(): print('held', flush=True); time.sleep(60)"
+_HOLDS = "import time; from saebook.book.site import staging\nwith staging.only_build(): print('held', flush=True); time.sleep(60)"
 
 
 def test_second_build_is_refused_while_one_runs(tmp_path, monkeypatch):

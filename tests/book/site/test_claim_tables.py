@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-from saebook.book import ledger_page
+from saebook.book.site import claim_tables
 
 CHAPTERS = {"gated/fig05_pareto"}
 
@@ -34,7 +34,7 @@ class Ledger(HTMLParser):
 
 
 def ledger_of(standings, chapters=CHAPTERS):
-    return Ledger(ledger_page.table(standings, set(chapters)))
+    return Ledger(claim_tables.table(standings, set(chapters)))
 
 
 def test_row_has_claim_interval_criterion_verdict_and_page(rows):
@@ -56,12 +56,12 @@ def test_stale_result_and_own_run_say_so(rows, put):
 
 
 def test_text_of_results_is_escaped(rows):
-    assert "a &lt;processor&gt;" in ledger_page.table(rows(), CHAPTERS)
-    assert "<as>" not in ledger_page.table(rows(), CHAPTERS)
+    assert "a &lt;processor&gt;" in claim_tables.table(rows(), CHAPTERS)
+    assert "<as>" not in claim_tables.table(rows(), CHAPTERS)
 
 
 def test_counts_are_by_paper_and_verdict_and_lead_to_their_rows(rows):
-    html = ledger_page.counts(rows())
+    html = claim_tables.counts(rows())
     assert 'href="ledger.html?paper=gated&amp;verdict=replicates">1</a>' in html
     assert 'href="ledger.html?paper=topk&amp;verdict=not%20comparable%20here">1</a>' in html
     assert 'href="ledger.html?paper=e2e&amp;verdict=not%20run%20yet">1</a>' in html and "Checks" not in html
@@ -73,9 +73,9 @@ def test_smoke_tier_judges_nothing(home, rows):
 
 
 def test_headlines_leave_out_what_is_not_judged(rows, monkeypatch):
-    assert "No verdict is recorded yet" in ledger_page.headlines(rows(), CHAPTERS)
-    monkeypatch.setattr(ledger_page, "HEADLINES", {"gated": ("gated.a", "gated.none"), "e2e": ("e2e.c",)})
-    html = ledger_page.headlines(rows(), CHAPTERS)
+    assert "No verdict is recorded yet" in claim_tables.headlines(rows(), CHAPTERS)
+    monkeypatch.setattr(claim_tables, "HEADLINES", {"gated": ("gated.a", "gated.none"), "e2e": ("e2e.c",)})
+    html = claim_tables.headlines(rows(), CHAPTERS)
     assert "Half &lt;as&gt; many." in html and "0.52, 95 % interval 0.37 to 0.64" in html and "Later." not in html
 
 
@@ -83,4 +83,4 @@ def test_headline_claims_are_in_the_ledger():
     from saebook.claims import ledger
 
     known = {claim.id for claim in ledger.load()}
-    assert {one for ids in ledger_page.HEADLINES.values() for one in ids} <= known
+    assert {one for ids in claim_tables.HEADLINES.values() for one in ids} <= known

@@ -10,7 +10,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from saebook.book import closing, result_box, status
+from saebook.book import status
+from saebook.book.site import closing, result_box
 from saebook.book.status import State
 from saebook.claims.standings import Staleness, Standing
 from saebook.common import sidecar
@@ -49,7 +50,7 @@ def read(file: Any) -> NotebookNode:
 def _unreadable(name: str, why: str) -> NotebookNode:
     """A page in place of a notebook that cannot be read; links to it still work."""
     text = render(
-        "saebook.book", "unreadable.md", label=name.replace("/", "-").replace("_", "-"), title=sidecar.load(name).title,
+        "saebook.book.site", "unreadable.md", label=name.replace("/", "-").replace("_", "-"), title=sidecar.load(name).title,
         why=in_code(why),
     )  # fmt: skip
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from saebook.book import pages
+from saebook.book.site import fragments
 from saebook.book.status import State
 from saebook.common.errors import UserError
 
@@ -17,7 +17,7 @@ STATES = [
 
 def test_every_part_is_written(home, tmp_path, rows):
     staging = tmp_path / "staging"
-    pages.generate(staging, STATES, rows())
+    fragments.generate(staging, STATES, rows())
     made = {f.name: f.read_text("utf-8") for f in (staging / "book" / "_generated").iterdir()}
     assert set(made) == {
         "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "status.html",
@@ -27,7 +27,7 @@ def test_every_part_is_written(home, tmp_path, rows):
 
 
 def test_subject_page_has_its_losses_and_its_last_point(home, cells):
-    text = pages.subject(home / "data" / "subjects" / pages.SUBJECT)
+    text = fragments.subject(home / "data" / "subjects" / fragments.SUBJECT)
     losses = {row[0]: row[1] for row in cells(text)}
     assert losses["unigram"] == "6.7743" and losses["**the subject**"] == "3.6084"
     assert "12,345 parameters" in text and "1.450 bits per byte" in text and "112,768 tokens" in text
@@ -36,19 +36,19 @@ def test_subject_page_has_its_losses_and_its_last_point(home, cells):
 
 
 def test_subject_without_evidence_says_so_and_a_damaged_record_is_one_line(home):
-    folder = home / "data" / "subjects" / pages.SUBJECT
+    folder = home / "data" / "subjects" / fragments.SUBJECT
     (folder / "EVIDENCE.json").unlink()
-    assert "have not been compared" in pages.subject(folder)
+    assert "have not been compared" in fragments.subject(folder)
     (folder / "RECIPE.json").write_text("{")
     with pytest.raises(UserError, match="restore RECIPE"):
-        pages.subject(folder)
+        fragments.subject(folder)
     (folder / "RECIPE.json").write_text(json.dumps({"recipe": {}}))
     with pytest.raises(UserError, match="restore RECIPE"):
-        pages.subject(folder)
-    assert "has not been trained" in pages.subject(home / "none")
+        fragments.subject(folder)
+    assert "has not been trained" in fragments.subject(home / "none")
 
 
 def test_status_table_shows_how_everything_stands_and_escapes():
-    html = pages.status_table(STATES)
+    html = fragments.status_table(STATES)
     assert "<td>fresh</td><td>61</td>" in html and "<td>never run</td><td></td>" in html
     assert "<td>failed: ValueError: a | &lt;b&gt;</td>" in html and html.count("<tr>") == 4

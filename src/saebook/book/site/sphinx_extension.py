@@ -11,7 +11,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from saebook.book import glossary
+from saebook.book.site import glossary
 
 _WITHOUT_LINKS = {glossary.PAGE, "book/bibliography", "book/api", "book/index"}
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from saebook.book.result_box import without_blank_lines
+from saebook.book.site.result_box import without_blank_lines
 from saebook.claims import ledger, standings, wording
 from saebook.claims.ledger import Verdict
 from saebook.claims.standings import Standing
@@ -48,7 +48,7 @@ def table(rows: Sequence[Standing], pages: set[str]) -> str:
 
 
 def _html(template: str, **values: Any) -> str:
-    return without_blank_lines(render("saebook.book", template, **values))
+    return without_blank_lines(render("saebook.book.site", template, **values))
 
 
 def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:

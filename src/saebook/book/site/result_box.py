@@ -20,7 +20,7 @@ def box(name: str, rows: Sequence[Standing], tier: str) -> str:
     card = sidecar.load(name)
     own = [row for row in rows if row.claim.notebook == name]
     html = render(
-        "saebook.book", "result_box.html", claims=[_claim(row) for row in own], differs=card.differs, caveat=card.caveat,
+        "saebook.book.site", "result_box.html", claims=[_claim(row) for row in own], differs=card.differs, caveat=card.caveat,
         source=_source(own, tier),
     )  # fmt: skip
     return without_blank_lines(html)
