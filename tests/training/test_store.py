@@ -36,14 +36,14 @@ def test_keys_do_not_depend_on_the_order_of_entries():
     assert key_of({"a": 1, "b": [1, 2]}) == key_of({"b": [1, 2], "a": 1}) != key_of({"a": 1, "b": [2, 1]})
 
 
-@pytest.mark.parametrize("where", ["save_file", "json.dumps", "os.fsync"])
+@pytest.mark.parametrize("where", ["saebook.training.store.save_file", "saebook.training.store.json.dumps", "os.fsync"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), RuntimeError("odd")])
 def test_failed_save_leaves_nothing_behind(tmp_path, monkeypatch, where, error):
     def fails(*_, **__):
         raise error
 
     store = Store(tmp_path / "runs")
-    monkeypatch.setattr(f"saebook.training.store.{where}", fails)
+    monkeypatch.setattr(where, fails)
     expected = UserError if isinstance(error, OSError) else type(error)
     with pytest.raises(expected, match="full" if isinstance(error, OSError) else None):
         store.save("a", CFG, tensors())

@@ -24,8 +24,8 @@ def write_text(file: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def write_whole(file: Path) -> Iterator[Path]:
-    """Yield a path beside `file` to write a file or a folder to. It becomes `file` by one rename.
+def write_whole(file: Path, place: Callable[[Path, Path], object] = Path.replace) -> Iterator[Path]:
+    """Yield a path beside `file` to write a file or a folder to. It becomes `file` by `place`, by default one rename.
 
     After an error or an interrupt the path is removed and `file` is what it was. Raises `UserError` when the disk is
     full or `file` cannot be written there.
@@ -38,7 +38,7 @@ def write_whole(file: Path) -> Iterator[Path]:
             for part in [aside] if aside.is_file() else aside.rglob("*"):
                 if part.is_file():
                     _sync(part)
-            aside.replace(file)
+            place(aside, file)
         finally:
             shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
 

@@ -1,16 +1,11 @@
 """The state of a training run, kept so that a killed run goes on."""
 
-import contextlib
-import errno
-import shutil
-import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from saebook.common.errors import UserError
+from saebook.common.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -31,26 +26,9 @@ class Checkpoint:
 
     def save(self, state: dict) -> None:
         """Replace the state, by one rename. Raises `UserError` when the disk is full; the state before stays."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.file.with_suffix(f".{uuid.uuid4().hex[:8]}.aside")
-        with room_on_disk(aside):
+        with write_whole(self.file) as aside:
             torch.save(state, aside)
-            aside.replace(self.file)
 
     def clear(self) -> None:
         """Remove the file, if there is one."""
         self.file.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def room_on_disk(aside: Path) -> Iterator[None]:
-    """Remove `aside`, a file or folder, whatever goes wrong while it is written; a full disk becomes a `UserError`."""
-    try:
-        yield
-    except BaseException as error:
-        shutil.rmtree(aside, ignore_errors=True) if aside.is_dir() else aside.unlink(missing_ok=True)
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise UserError(
-                f"the disk that holds {aside.parent} is full: free some space and run the command again"
-            ) from None
-        raise

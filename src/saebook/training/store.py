@@ -9,10 +9,8 @@ may be deleted.
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +21,10 @@ from torch import Tensor
 
 from saebook.common import paths
 from saebook.common.errors import UserError
+from saebook.common.files import write_whole
 from saebook.formats import saelens
 from saebook.sae.base import SAEStack
-from saebook.training.checkpoint import Checkpoint, room_on_disk
+from saebook.training.checkpoint import Checkpoint
 
 _CFG, _WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _ABANDONED = 3600.0  # seconds after which a half-written folder belongs to no running process
@@ -51,15 +50,10 @@ class Store:
 
         A run already there is kept; a half-made folder in its place is replaced. Raises `UserError` when the disk is full.
         """
-        aside = self.root / f".{key}.{uuid.uuid4().hex[:8]}.aside"
-        with room_on_disk(aside):
-            aside.mkdir(parents=True)
+        with write_whole(self.root / key, self._put) as aside:
+            aside.mkdir()
             save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside / _WEIGHTS)
             (aside / _CFG).write_text(json.dumps(cfg, indent=1, allow_nan=False) + "\n", "utf-8")
-            for name in (_WEIGHTS, _CFG):
-                with open(aside / name, "rb") as written:
-                    os.fsync(written.fileno())
-            self._put(aside, key)
 
     def save_sae(self, key: str, stack: SAEStack, i: int = 0, metadata: dict | None = None) -> None:
         """`save` member i of a stack, with further `metadata` (JSON)."""
@@ -67,17 +61,16 @@ class Store:
         cfg["metadata"] |= metadata or {}
         self.save(key, cfg, tensors)
 
-    def _put(self, aside: Path, key: str) -> None:
+    def _put(self, aside: Path, folder: Path) -> None:
         try:
-            aside.rename(self.root / key)
+            aside.rename(folder)
         except OSError:
-            if self.has(key):
-                shutil.rmtree(aside)
+            if self.has(folder.name):
                 return
             # What is in the way is not a run but a folder that lost a file.
-            left = self.root / f".{key}.{uuid.uuid4().hex[:8]}.aside"
-            (self.root / key).rename(left)
-            aside.rename(self.root / key)
+            left = aside.with_name(f"{aside.stem}.left.aside")
+            folder.rename(left)
+            aside.rename(folder)
             shutil.rmtree(left, ignore_errors=True)
 
     def load(self, key: str) -> tuple[dict, dict[str, Tensor]]:
