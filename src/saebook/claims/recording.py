@@ -98,6 +98,7 @@ def _lines(name: str, tier: str, old: dict[str, Any], new: dict[str, Any], same:
             lines.append(f"{claim.id}: {words} -> {after.verdict}")
     keys = sorted(key for key in new["live"] if old.get("live", {}).get(key) != new["live"][key])
     lines += [f"live quantities changed: {', '.join(keys)}"] if keys else []
-    lines += [f"{key}: {len(values)} measurements" for key, values in new["timings"].items()]
+    for key, values in new["timings"].items():
+        lines.append(f"{key}: {len(values)} measurements recorded, a verdict needs {standings.MEASUREMENTS}")
     moved = [key for key, value in new["hashes"].items() if old.get("hashes", {}).get(key) != value]
     return lines + ([f"hashes changed: {', '.join(moved)}"] if moved else [])

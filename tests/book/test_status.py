@@ -1,0 +1,121 @@
+"""How a chapter stands: fresh, stale, failed or never run, and why; one damaged file does not stop the others."""
+
+import json
+import shutil
+
+import nbformat
+import pytest
+
+from saebook.book import budgets, runner, status
+from saebook.book.runner import RunRecord
+from saebook.claims import provenance, results
+from saebook.common import paths
+
+FIGURE, PLANTED = "gated/fig05_pareto", "checks/planted"
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A copy of everything that a chapter's state is read from."""
+    root = paths.root()
+    for name in ("_config.yml", "requirements.lock"):
+        shutil.copy(root / name, tmp_path)
+    shutil.copytree(root / "notebooks", tmp_path / "notebooks")
+    for name in ("papers", "subjects"):
+        shutil.copytree(root / "data" / name, tmp_path / "data" / name)
+    shutil.copytree(root / "src" / "saebook", tmp_path / "saebook", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
+    monkeypatch.setattr(provenance, "_home", lambda: tmp_path / "saebook")
+    return tmp_path
+
+
+@pytest.fixture
+def built(copy):
+    """Write an executed notebook that ended in a given way, with the provenance of now."""
+
+    def write(name=FIGURE, tier="smoke", ended="ok", error=None):
+        file = runner.executed(name, tier) if ended == "ok" else runner.failed(name, tier)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        book = nbformat.read(runner.source(name), 4)
+        record = RunRecord(name, tier, ended, error, 12.0, 0, {}, status.page_hashes(name, tier))
+        book.metadata["replication"] = vars(record)
+        nbformat.write(book, file)
+        return file
+
+    return write
+
+
+def word(name, tier="smoke"):
+    return status.state(name, tier).word
+
+
+def test_fresh_stale_failed_and_never_run(built, copy):
+    assert word(FIGURE) == status.NEVER and not status.state(FIGURE, "smoke").page
+    page = built()
+    built(PLANTED)
+    assert word(FIGURE) == word(PLANTED) == status.FRESH and status.state(FIGURE, "smoke").file == page
+    assert word(FIGURE, "cpu") == status.NEVER
+    plans = copy / "saebook" / "papers" / "gated" / "plans.py"
+    plans.write_text(plans.read_text() + "\nADDED = 1\n")
+    stale = status.state(FIGURE, "smoke")
+    assert (stale.word, stale.why) == (status.STALE, "changed since: library")
+    assert word(PLANTED) == status.FRESH
+
+
+def test_a_failed_run_is_said_and_the_last_good_page_stays(built):
+    broken = built(ended="killed", error="the kernel died")
+    failed = status.state(FIGURE, "smoke")
+    assert (failed.word, failed.why) == (status.FAILED, "killed: the kernel died")
+    assert (failed.file, failed.earlier, failed.record.status) == (broken, False, "killed")
+    page = built()
+    failed = status.state(FIGURE, "smoke")
+    assert (failed.word, failed.file, failed.earlier, failed.record.status) == (status.FAILED, page, True, "killed")
+
+
+def test_the_claims_of_a_chapter_age_its_page(built, copy):
+    built()
+    file = copy / "notebooks" / f"{FIGURE}.yml"
+    file.write_text(file.read_text().replace("band: [0.35, 0.65]", "band: [0.4, 0.6]"))
+    assert status.state(FIGURE, "smoke").why == "changed since: claims"
+
+
+def test_a_recorded_result_speaks_where_this_copy_has_no_page(copy):
+    budget = budgets.resolve(FIGURE, "cpu")
+    kept = {
+        "notebook": FIGURE, "tier": "cpu", "parameters": budget.plain(), "findings": {}, "live": {}, "date": "2030-01-02",
+        "device": "a machine", "seconds": 5.0, "hashes": provenance.parts(FIGURE, budget),
+    }  # fmt: skip
+    file = results.file(FIGURE, "cpu")
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(kept))
+    state = status.state(FIGURE, "cpu")
+    assert (state.word, state.page) == (status.FRESH, False) and "2030-01-02 on a machine" in state.why
+    lock = copy / "requirements.lock"
+    lock.write_text(lock.read_text() + "\n")
+    assert status.state(FIGURE, "cpu").why.startswith("changed since: lock; recorded")
+    file.write_text("{")
+    state = status.state(FIGURE, "cpu")
+    assert state.word == status.NEVER and "is damaged" in state.why
+
+
+def test_a_chapter_without_a_budget_at_a_tier_is_not_an_error():
+    state = status.state(FIGURE, "overnight")
+    assert (state.word, state.why) == (status.NEVER, "tier overnight has no budget for it")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"metadata": {"replication": {"na', b"[]"])
+def test_a_damaged_page_is_run_again(built, content):
+    page = built()
+    page.write_bytes(content)
+    state = status.state(FIGURE, "smoke")
+    assert state.word == status.NEVER and not state.page and "its executed notebook is damaged" in state.why
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff", b'{"cells": [{"cell_ty'])
+def test_one_damaged_notebook_has_failed_and_the_others_go_on(built, copy, content):
+    built()
+    built(PLANTED)
+    (copy / "notebooks" / f"{FIGURE}.ipynb").write_bytes(content)
+    by_name = {state.name: state for state in status.states("smoke")}
+    assert by_name[FIGURE].word == status.FAILED and "not a readable notebook" in by_name[FIGURE].why
+    assert by_name[FIGURE].why.isprintable() and by_name[PLANTED].word == status.FRESH

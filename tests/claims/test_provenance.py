@@ -1,0 +1,156 @@
+"""A result ages when something changes that its numbers depend on, and by nothing else."""
+
+import shutil
+
+import nbformat
+import pytest
+
+from saebook.book import budgets
+from saebook.claims import provenance
+from saebook.common import paths
+from saebook.common.budget import Budget
+from saebook.common.errors import UserError
+
+FIGURE, PLANTED = NAMES = ("gated/fig05_pareto", "checks/planted")
+
+
+def hashes():
+    return {name: provenance.parts(name, budgets.resolve(name, "cpu")) for name in NAMES}
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A copy of everything that provenance reads, which a test may change."""
+    root = paths.root()
+    for name in ("_config.yml", "requirements.lock"):
+        shutil.copy(root / name, tmp_path)
+    shutil.copytree(root / "notebooks", tmp_path / "notebooks")
+    for name in ("papers", "subjects"):
+        shutil.copytree(root / "data" / name, tmp_path / "data" / name)
+    shutil.copytree(root / "src" / "saebook", tmp_path / "saebook", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
+    monkeypatch.setattr(provenance, "_home", lambda: tmp_path / "saebook")
+    return tmp_path
+
+
+def edited(file, add):
+    file.write_text(file.read_text() + add)
+
+
+CODE = "\nADDED = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "add", "ages"),
+    [
+        ("saebook/training/loop.py", CODE, {FIGURE: ["library"], PLANTED: ["library"]}),  # both can be asked to train
+        ("saebook/evaluation/metrics.py", CODE, {FIGURE: ["library"], PLANTED: ["library"]}),
+        ("saebook/papers/checks/planted.py", CODE, {PLANTED: ["library"]}),
+        ("saebook/papers/gated/plans.py", CODE, {FIGURE: ["library"]}),
+        ("saebook/papers/topk/plans.py", CODE, {}),
+        ("saebook/sae/gated.py", CODE, {FIGURE: ["library"]}),
+        ("saebook/sae/prolu.py", CODE, {}),  # neither page names it
+        ("saebook/book/chapter.py", CODE, {FIGURE: ["library"], PLANTED: ["library"]}),
+        (
+            "saebook/training/loop.py",
+            '\n# a comment\n"""and a string"""\n',
+            {FIGURE: ["library"], PLANTED: ["library"]},
+        ),
+        ("saebook/training/loop.py", "\n# a comment\n", {}),
+        ("saebook/cli.py", CODE, {}),  # no number comes from these
+        ("saebook/book/runner.py", CODE, {}),
+        ("saebook/claims/results.py", CODE, {}),
+        ("saebook/common/files.py", CODE, {}),
+        ("requirements.lock", "\n", {FIGURE: ["lock"], PLANTED: ["lock"]}),
+        ("data/papers/gated_tables_1_to_8.csv", "\n", {FIGURE: ["papers"]}),
+        ("data/subjects/prose-4l128/config.json", "\n", {FIGURE: ["subject"], PLANTED: ["subject"]}),
+    ],
+)
+def test_one_change_ages_what_depends_on_it(copy, file, add, ages):
+    before = hashes()
+    edited(copy / file, add)
+    now = hashes()
+    assert {name: moved for name in NAMES if (moved := provenance.changed(before[name], now[name]))} == ages
+
+
+def test_a_changed_docstring_or_comment_ages_nothing(copy):
+    before = hashes()
+    for file in (copy / "saebook" / "training").glob("*.py"):
+        file.write_text(file.read_text().replace('"""', '"""Changed: ', 1) + "\n# changed\n")
+    assert hashes() == before
+
+
+def test_a_new_architecture_and_a_new_method_of_another_paper_age_nothing(copy):
+    before = hashes()
+    source = (copy / "saebook" / "sae" / "relu.py").read_text()
+    (copy / "saebook" / "sae" / "elsewhere.py").write_text(source.replace('@register("relu"', '@register("elsewhere"'))
+    (copy / "saebook" / "papers" / "topk" / "method.py").write_text("from saebook.sae import elsewhere\n")
+    assert hashes() == before
+
+
+def test_the_architectures_that_a_page_names_count(copy):
+    gated = provenance.sources("gated", ['sae = page.untrained("prolu_ste")'])
+    assert "sae/prolu.py" in gated and "sae/normalised_relu.py" not in gated and "sae/base.py" in gated
+
+
+def test_a_changed_notebook_ages_itself_alone_and_its_prose_only_the_page(copy):
+    before = hashes()
+    file = copy / "notebooks" / f"{FIGURE}.ipynb"
+    book = nbformat.read(file, 4)
+    book.cells[0].source += " More."
+    nbformat.write(book, file)
+    now = hashes()[FIGURE]
+    assert provenance.changed(before[FIGURE], now) == []
+    assert provenance.changed(before[FIGURE], now, page=True) == ["prose"]
+    next(cell for cell in book.cells if cell.cell_type == "code").source += "\n# more"
+    nbformat.write(book, file)
+    after = hashes()
+    assert provenance.changed(before[FIGURE], after[FIGURE]) == ["notebook"]
+    assert provenance.changed(before[PLANTED], after[PLANTED], page=True) == []
+
+
+def test_the_sidecar_ages_the_page_by_its_words_and_the_result_by_its_budget(copy):
+    before = hashes()[FIGURE]
+    file = copy / "notebooks" / f"{FIGURE}.yml"
+    original = file.read_text()
+    file.write_text(
+        original.replace("title: ", "title: Another ", 1).replace('title: Another "', 'title: "Another ', 1)
+    )
+    assert provenance.changed(before, hashes()[FIGURE], page=True) == ["prose"]
+    file.write_text(original.replace("band: [0.35, 0.65]", "band: [0.4, 0.6]"))
+    assert provenance.changed(before, hashes()[FIGURE]) == []
+    assert provenance.changed(before, hashes()[FIGURE], page=True) == ["claims"]
+    file.write_text(original.replace("baseline_width: ", "baseline_width: 1", 1))
+    assert provenance.changed(before, hashes()[FIGURE], page=True) == ["parameters"]
+
+
+def test_other_parameters_and_another_corpus_are_seen():
+    budget = budgets.resolve(FIGURE, "cpu")
+    own = provenance.parts(FIGURE, budget)
+    asked = budgets.resolve(FIGURE, "cpu", layer=0)
+    assert provenance.changed(own, provenance.parts(FIGURE, asked)) == ["parameters"]
+    assert provenance.changed(own, provenance.parts(FIGURE, budget, "0123")) == ["corpus"]
+    assert set(provenance.changed(None, own)) == set(own) - set(provenance.PAGE_ONLY)
+
+
+def test_imports_are_followed_wherever_they_stand(copy):
+    (copy / "saebook" / "text" / "one.py").write_text("def f():\n    from saebook.text import two\n")
+    (copy / "saebook" / "text" / "two.py").write_text("import saebook.evaluation.geometry\n")
+    files = set(provenance.sources("checks", ["from saebook.text import one"]))
+    assert {"text/one.py", "text/two.py", "evaluation/geometry.py", "evaluation/__init__.py"} <= files
+    assert not {"cli.py", "book/runner.py", "claims/results.py", "common/paths.py"} & files
+
+
+def test_a_cell_that_is_not_python_counts_by_its_text_only(copy):
+    assert provenance.sources("checks", ["%matplotlib inline", "x ="]) == provenance.sources("checks", [])
+
+
+def test_a_budget_without_a_subject_has_hashes_too():
+    parts = provenance.parts(PLANTED, Budget(tier="cpu"))
+    assert parts["subject"] == parts["corpus"] == ""
+
+
+def test_a_damaged_recipe_is_named(copy):
+    (copy / "data" / "subjects" / "prose-4l128" / "RECIPE.json").write_text("{")
+    with pytest.raises(UserError, match=r"RECIPE.json is damaged"):
+        hashes()

@@ -1,0 +1,106 @@
+"""The ledger joins claims with results: the largest tier speaks, nothing below a claim's tier is judged."""
+
+import json
+
+import pytest
+
+from saebook.book import budgets
+from saebook.claims import ledger, results, standings
+from saebook.claims.ledger import Claim
+from saebook.evaluation.intervals import Interval
+
+COMMON = {"notebook": "gated/note", "where": "w", "claim": "c.", "source": "s", "quantity": "q", "live": "ratio"}
+HALF = Claim(id="gated.a", kind="value", paper_value=0.5, band=(0.35, 0.65), **COMMON)
+SLOW = Claim(id="gated.t", kind="value", paper_value=0.1, band=(0.05, 0.15), timing=True, **COMMON)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    (tmp_path / "_config.yml").write_text("")
+    monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def put(home):
+    def put(tier, low, high, where="recorded", **others):
+        live = {"ratio": {"mean": (low + high) / 2, "low": low, "high": high, "n": 3}}
+        kept = {"findings": {}, "parameters": {}, "date": "2030-01-02", "live": live} | others
+        file = results.file("gated/note", tier, where)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(kept))
+
+    return put
+
+
+def test_a_larger_tier_speaks_before_a_smaller_one(put):
+    assert standings.standing(HALF).verdict == ledger.NOT_RUN
+    put("smoke", 0.4, 0.6)
+    assert standings.standing(HALF).verdict == ledger.NOT_RUN
+    put("cpu", 0.1, 0.9)
+    assert standings.standing(HALF).verdict == "underpowered"
+    put("gpu", 0.4, 0.6)
+    standing = standings.standing(HALF, lambda result: ("library",))
+    assert (standing.verdict, standing.result["tier"], standing.stale) == ("replicates", "gpu", ("library",))
+
+
+def test_nothing_below_a_claims_own_tier_is_judged(put):
+    put("cpu", 0.4, 0.6)
+    large = Claim(id="gated.b", kind="value", band=(0.35, 0.65), tier="gpu", **COMMON)
+    assert standings.standing(large).verdict == ledger.NOT_RUN
+    assert standings.judged(large, Interval(0.5, 0.4, 0.6, 3), "cpu") == ledger.NOT_JUDGED
+    assert standings.judged(large, Interval(0.5, 0.4, 0.6, 3), "paper") == "replicates"
+    assert standings.judged(HALF, Interval(0.5, 0.4, 0.6, 3), "smoke") == ledger.NOT_JUDGED
+
+
+def test_a_missing_key_is_not_a_verdict(put):
+    put("cpu", 0.4, 0.6)
+    other = HALF.model_copy(update={"live": "other"})
+    assert standings.standing(other, tier="cpu") == standings.Standing(other, ledger.NOT_RUN)
+
+
+def test_a_live_verdict_stands_beside_the_recorded_one_and_never_replaces_it(put):
+    put("cpu", 0.4, 0.6)
+    put("cpu", 1.1, 1.3, "live")
+    put("smoke", 0.4, 0.6, "live")
+    standing = standings.standing(HALF, tier="cpu")
+    assert (standing.verdict, standing.own.verdict, standing.own.tier) == ("replicates", "does not replicate", "cpu")
+    assert standings.standing(HALF, tier="smoke").own.verdict == ledger.NOT_JUDGED
+    assert standings.standing(HALF).own is None
+    results.file("gated/note", "cpu").unlink()
+    standing = standings.standing(HALF, tier="cpu")
+    assert (standing.verdict, standing.own.verdict) == (ledger.NOT_RUN, "does not replicate")
+
+
+def test_a_time_is_judged_by_three_recorded_measurements_and_only_reported_by_a_run(put):
+    put("cpu", 0.09, 0.11, "live")
+    put("cpu", 0.09, 0.11)
+    standing = standings.standing(SLOW, tier="cpu")
+    assert (standing.verdict, standing.live.n, standing.own.verdict) == ("underpowered", 1, ledger.REPORTED)
+    put("cpu", 0.09, 0.11, timings={"ratio": [0.10, 0.101]})
+    assert standings.standing(SLOW).verdict == "underpowered"
+    put("cpu", 0.09, 0.11, timings={"ratio": [0.10, 0.101, 0.099]})
+    standing = standings.standing(SLOW)
+    assert (standing.verdict, standing.live.n, standing.live.mean) == ("replicates", 3, pytest.approx(0.1))
+    assert standings.judged(SLOW, Interval(0.1, 0.09, 0.11, 3), "cpu") == ledger.REPORTED
+    assert standings.judged(SLOW, Interval(0.1, 0.09, 0.11, 3), "smoke") == ledger.NOT_JUDGED
+
+
+def test_counts_hold_every_claim_once():
+    rows = standings.standings(budgets.resolve, "cpu")
+    counts = standings.counts(rows)
+    assert sum(sum(words.values()) for words in counts.values()) == len(rows) == len(ledger.load())
+
+
+def test_a_result_whose_chapter_lost_its_budget_is_stale(put, monkeypatch):
+    put("gpu", 0.4, 0.6)
+    monkeypatch.setattr(ledger, "load", lambda: [HALF])
+    (standing,) = standings.standings(budgets.resolve)
+    assert (standing.verdict, standing.stale) == ("replicates", ("notebook",))
+
+
+def test_intervals_as_text():
+    assert standings.shown(Interval(0.5234, 0.371, 0.739, 3)) == "0.52 (0.37 to 0.74)"
+    assert standings.shown(Interval(0.5, float("-inf"), float("inf"), 1)) == "0.5 (one value)"
+    assert standings.shown(Interval(float("nan"), 0, 0, 0)) == "no value"
+    assert standings.shown([Interval(1, 0, 2, 3), Interval(2, 1, 3, 3)]) == "1.0 (0.0 to 2.0); 2.0 (1.0 to 3.0)"
