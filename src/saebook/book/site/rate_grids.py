@@ -39,12 +39,12 @@ def _grid(file: Path) -> str:
 def _rates(points: pd.DataFrame, winners: dict[str, float], cost: tuning.Cost, paper: str) -> str:
     ends = (points.lr.min(), points.lr.max())
     scored = tuning.scores(points, cost)
-    first = scored[scored.collapsed > 0].groupby("method").lr.min()
+    first = scored[scored.collapsed > 0].groupby("method").lr.min().to_dict()
     rows = [
         [
             row.method,
             f"{row.lr:g}" + (_won(row.lr in ends) if winners.get(str(row.method)) == row.lr else ""),
-            _cost(row.cost, row.collapsed, row.lr > first.get(row.method, math.inf)),
+            _cost(row.cost, row.collapsed, row.lr > first.get(str(row.method), math.inf)),
             row.seeds,
         ]
         for row in scored.itertuples()

@@ -79,10 +79,14 @@ def _configuration(staging: Path) -> None:
 
 def _results(tier: str, target: Path) -> None:
     """Copy what chapters offer for download: recorded results of every tier, and this copy's own of `tier`."""
-    for where, tiers in (("recorded", TIERS), ("live", (tier,))):
-        for one in tiers:
-            for file in results.folder(one, where).glob("*/*"):
-                if file.suffix in (".json", ".csv") and "@" not in file.name:
-                    copy = target / where / one / file.parent.name / file.name
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(file, copy)
+    for one in TIERS:
+        _copy(results.folder(one), target / "recorded" / one)
+    _copy(results.folder(tier, "live"), target / "live" / tier)
+
+
+def _copy(home: Path, target: Path) -> None:
+    for file in home.glob("*/*"):
+        if file.suffix in (".json", ".csv") and "@" not in file.name:
+            copy = target / file.parent.name / file.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)
