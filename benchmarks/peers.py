@@ -12,7 +12,7 @@ import statistics
 import time
 
 import torch
-from sae_lens import (
+from sae_lens import (  # pyright: ignore[reportMissingImports] - not in the lock: see above
     GatedTrainingSAE,
     GatedTrainingSAEConfig,
     StandardTrainingSAE,
@@ -20,7 +20,7 @@ from sae_lens import (
     TopKTrainingSAE,
     TopKTrainingSAEConfig,
 )  # fmt: skip
-from sae_lens.saes.sae import TrainStepInput
+from sae_lens.saes.sae import TrainStepInput  # pyright: ignore[reportMissingImports]
 
 from saebook.sae.base import Member
 from saebook.sae.registry import build
@@ -75,16 +75,16 @@ def theirs(kind: str, d_in: int, d_sae: int, k: int) -> list[Theirs]:
 class Ours:
     def __init__(self, kind: str, d_in: int, d_sae: int, k: int):
         member = Member(0, float(k) if kind == "topk" else 1.0)
-        self.job = TrainState(
+        self.state = TrainState(
             build(kind, d_in, d_sae, (member,), device=DEVICE), TrainConfig(lr=1e-3, tokens=BATCH * 10**6)
         )
-        self.job.silent[:, : d_sae // 10] = BATCH * 10**6
+        self.state.silent[:, : d_sae // 10] = BATCH * 10**6
         self.number = 0
 
     def step(self, x) -> None:
         self.number += 1
-        self.job.silent[:, : self.job.stack.d_sae // 10] = BATCH * 10**6  # they stay dead, as theirs do
-        self.job.step(x, self.number)
+        self.state.silent[:, : self.state.stack.d_sae // 10] = BATCH * 10**6  # they stay dead, as theirs do
+        self.state.step(x, self.number)
 
 
 def runs(other: Theirs, x) -> bool:
@@ -104,7 +104,7 @@ def main() -> None:
     ):  # fmt: skip
         x = torch.randn(BATCH, d_in, generator=torch.Generator().manual_seed(0)).to(DEVICE)
         ours, others = Ours(kind, d_in, d_sae, k), theirs(kind, d_in, d_sae, k)
-        ours.job.stack.init_bias(x)
+        ours.state.stack.init_bias(x)
         ours.step(x)
         others = [other for other in others if runs(other, x)]
         best = min(others, key=lambda other: min(seconds(other, x) for _ in range(2)))

@@ -42,7 +42,8 @@ def main() -> None:
         def fast(stack=stack, x=x):
             stack.step_gradients(x)
 
-        plain(), fast()
+        plain()
+        fast()
         pairs = [(seconds(plain), seconds(fast)) for _ in range(ROUNDS)]
         ratio = statistics.median(a / b for a, b in pairs)
         a, b = (BATCH * len(members) / statistics.median(column) for column in zip(*pairs, strict=True))

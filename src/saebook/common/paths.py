@@ -1,4 +1,4 @@
-"""Where things lie. One place knows the folders; every other room asks here.
+"""The folders of the book: every other module asks here.
 
 The repository is the folder that holds ``notebooks/`` and ``_config.yml``. An editable install finds it from
 this file; anything else (a wheel, a copy of the package) names it in the environment variable ``SAEBOOK_HOME``.
@@ -12,7 +12,7 @@ from saebook.common.errors import UserError
 
 
 def root() -> Path:
-    """The repository's folder. Raises `UserError` when there is none."""
+    """The repository's folder. Raises `UserError` when it cannot be determined."""
     named = os.environ.get("SAEBOOK_HOME")
     home = Path(named) if named else Path(__file__).resolve().parents[3]
     if not (home / "_config.yml").is_file():
@@ -26,7 +26,7 @@ def data() -> Path:
 
 
 def cache() -> Path:
-    """Things that can be made again: the corpus, packed tokens. Git-ignored."""
+    """Files that can be made again: the corpus and packed tokens. Git-ignored."""
     return Path(os.environ.get("SAEBOOK_CACHE") or data() / "cache")
 
 

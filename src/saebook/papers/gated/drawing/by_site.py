@@ -18,7 +18,7 @@ LOOKS = {
 
 
 def ablation_costs(ours: pd.DataFrame, paper: pd.DataFrame, tiny: float) -> Figure:
-    """What zero ablation costs at each layer, by kind of site: ours with intervals, then each model of the paper; log axis.
+    """The cost of zero ablation at each layer, by type of site: ours with intervals, then each model of the paper; log axis.
 
     The band below `tiny` nats is where loss recovered says little. A cost that is not positive is drawn at the band's floor.
     """
@@ -67,10 +67,10 @@ def curves(table: pd.DataFrame, quantity: str = "loss_recovered") -> Figure:
 def summary(
     ratios: pd.DataFrame, biases: dict[str, pd.DataFrame], published: pd.DataFrame, paper: pd.DataFrame
 ) -> Figure:
-    """L0 ratio (left) and relative reconstruction bias of each kind (right) at every site, with 95 % intervals over seeds.
+    """L0 ratio (left) and relative reconstruction bias of each architecture (right) at every site, with 95 % intervals over seeds.
 
-    Crosses behind them are the published values of the same kind of site: `published` ratios per model, site and layer;
-    the median bias of each model, site, layer and kind from the rows of `paper`.
+    Crosses behind them are the published values at the same type of site: `published` ratios per model, site and layer;
+    the median bias of each model, site, layer and architecture from the rows of `paper`.
     """
     style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.34 * len(ratios) + 1.8), layout="constrained", sharey=True)
@@ -104,7 +104,7 @@ def summary(
 
 
 def _intervals(ax, table: pd.DataFrame, places: np.ndarray, colour: str, marker: str, label: str) -> None:
-    """Dots with intervals; one without limits is a bare dot, and a site without a value is left out."""
+    """Draw marks with intervals: a mark alone where the interval has no limits, and nothing where there is no value."""
     known = table["mean"].notna().to_numpy()
     mean = table["mean"][known]
     limited = np.isfinite(table.low[known]) & np.isfinite(table.high[known])

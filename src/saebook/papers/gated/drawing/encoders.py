@@ -1,4 +1,4 @@
-"""Figures of what an encoder does: its shape, and what it leaves on the table (Gated paper, Figures 4, 10 and 11)."""
+"""Figures of encoders: their shape, and how far they are from the optimum (Gated paper, Figures 4, 10 and 11)."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -9,9 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from saebook.evaluation.intervals import Interval
+from saebook.papers.gated.drawing.by_site import LOOKS
+from saebook.papers.gated.published import SITES
 from saebook.plotting.style import look, style
 
-_SITES = {"Resid": "residual stream", "MLP": "MLP output", "Attn": "attention, before W_O"}
+_SITES = {name: LOOKS[site][0] for name, site in SITES.items()}  # name in the tables -> in a title
 _KINDS = ("baseline", "gated")
 
 

@@ -62,7 +62,9 @@ def made_up(pairs: int, effect: float, edge: float, rng: np.random.Generator | i
     return gated + raised - baseline
 
 
-def significant_share(pairs: int, effect: float, edge: float, studies: int, seed: int = 0, alpha: float = 0.05) -> float:
+def significant_share(
+    pairs: int, effect: float, edge: float, studies: int, seed: int = 0, alpha: float = 0.05
+) -> float:
     """The share of simulated studies that the test finds significant: its false alarms without an effect, else its power."""
     rng = np.random.default_rng(seed)
     return float(np.mean([p_value(made_up(pairs, effect, edge, rng)) < alpha for _ in range(studies)]))

@@ -1,4 +1,4 @@
-"""The Gated paper's one-feature toy (section 2.3, Figure 2): what a unit of L1 penalty takes from a feature of size one.
+"""The Gated paper's one-feature toy (section 2.3, Figure 2): how much an L1 penalty shrinks a feature of size one.
 
 A token is the feature, a unit vector v, or nothing. The printed loss of a code f >= 0 for v is (1 - f)^2 + lambda f. The
 SAEs here have one latent and are trained by the book's own loop. Letters: n tokens, D d_in, B batch.
