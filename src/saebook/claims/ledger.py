@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from saebook.common import sidecar
 from saebook.common.errors import UserError
-from saebook.common.names import PAPERS, TIERS
+from saebook.common.names import PAPERS
 from saebook.evaluation.intervals import Interval
 
 NOT_JUDGED = "not judged at this tier"
@@ -92,7 +92,9 @@ def load(prefix: str = "") -> list[Claim]:
 
     Raises `UserError` in one line for a row with an unknown, missing or contradictory field, or an id that occurs twice.
     """
-    claims = [_claim(row, name, f"notebooks/{name}.yml") for name in sidecar.names() for row in sidecar.load(name).claims]
+    claims = [
+        _claim(row, name, f"notebooks/{name}.yml") for name in sidecar.names() for row in sidecar.load(name).claims
+    ]
     for paper in PAPERS:
         file = sidecar.folder() / paper / "claims.yml"
         if file.is_file():
