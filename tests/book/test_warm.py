@@ -121,7 +121,7 @@ def test_failure_is_reported_as_from_a_new_process(run, name, status, error):
     ended = run("warm", name)
     record = runner.record(ended.page)
     assert ended.process.returncode == 1 and f"paper/{name} {status}: {error}" in ended.said
-    assert (record.status, record.error) == (status, error) and record.unran
+    assert record and (record.status, record.error) == (status, error) and record.unran
 
 
 def test_refused_run_leaves_no_kernel(run, starters):
@@ -176,12 +176,12 @@ def test_build_goes_on_when_the_server_cannot_start(tmp_path):
 
 
 def test_processes_of_a_killed_server_count_as_killed(home, tmp_path):
-    starter = warm.Starter(1, True, FEW)
+    server, arguments = warm.Server(1, FEW), ["run", "paper/sleep"]
     with open(tmp_path / "output", "w+") as output:
-        process = starter.start(["run", "paper/sleep"], os.environ | {"SAEBOOK_HOME": str(home)}, output)
+        process = server.start(arguments, os.environ | {"SAEBOOK_HOME": str(home)}, output)
         wait_until(lambda: process.poll() is None and process.pid)
-        starter._server._server.kill()
+        server._server.kill()
         wait_until(lambda: process.poll() is not None)
     assert process.returncode == -9
     wait_until(lambda: not is_running(process.pid))
-    starter.close()
+    server.close()
