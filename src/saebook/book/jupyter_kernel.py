@@ -10,8 +10,8 @@ import random
 import sys
 from importlib.metadata import EntryPoint
 
-from jupyter_client.provisioning import LocalProvisioner
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from saebook.common.processes import Forked, die_with_parent
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -58,7 +58,9 @@ def jobs(seconds: dict[str, float]) -> list[Job]:
     return sorted(unsorted, key=lambda job: -job.seconds)
 
 
-def run(todo: list[Job], start: Callable[[str, int], P], slots: int, pause: float = 0.1) -> Iterator[tuple[str, P]]:
+def run(
+    todo: list[Job], start: Callable[[str, int], P], slots: int, pause: float = 0.1
+) -> Generator[tuple[str, P], None, None]:
     """Start every job in a free slot (`start(name, slot)`) once the job that it waits for has ended; yield each as it ends.
 
     When the caller stops listening, is interrupted or terminated, the jobs still running are interrupted and waited for.

@@ -122,7 +122,7 @@ def _type(node: ast.expr, name: str) -> Any:
         arguments = tuple(
             ... if isinstance(one, ast.Constant) and one.value is ... else _type(one, name) for one in inner
         )
-        return _type(node.value, name)[arguments if len(arguments) > 1 else arguments[0]]
+        return _type(node.value, name)[arguments[0] if len(arguments) == 1 else arguments]
     raise UserError(f"parameter {name} has the type {ast.unparse(node)}: use {', '.join(_PLAIN)}, such as list[int]")
 
 

@@ -259,7 +259,7 @@ def corpus_differences(subject: str, source: str) -> list[str]:
 
 def _plain(value: Any) -> Any:
     """JSON without NaN: a number that does not exist is null, so that a browser can read the file."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if is_dataclass(type(value)):
         value = asdict(value)
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -36,10 +37,12 @@ def mean_ratios(table: pd.DataFrame, one: str, other: str, column: str, at: str,
     for _, group in table.groupby("seed"):
         curves = [group[group.method == kind].sort_values(at)[[at, column]].to_numpy(float).T for kind in (one, other)]
         low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
+        if not low < high:
+            means.append(math.nan)
+            continue
         levels = np.linspace(low, high, points)
-        means.append(
-            float(np.mean(np.interp(levels, *curves[0]) / np.interp(levels, *curves[1]))) if low < high else math.nan
-        )
+        above, below = (np.interp(levels, x, y) for x, y in curves)
+        means.append(float(np.mean(above / below)))
     return means
 
 
@@ -63,7 +66,7 @@ def common_level(table: pd.DataFrame) -> float:
 
 def nearest(table: pd.DataFrame, level: float) -> pd.DataFrame:
     """The run of each method and seed whose added cross-entropy is nearest to `level`, as a ratio."""
-    distance = (np.log(table[CE].clip(lower=1e-9)) - math.log(level)).abs()
+    distance = (cast(pd.Series, np.log(table[CE].clip(lower=1e-9))) - math.log(level)).abs()
     return table.loc[distance.groupby([table.method, table.seed]).idxmin()].reset_index(drop=True)
 
 
@@ -130,13 +133,14 @@ def error_ratios(errors: pd.DataFrame, site: Site, one: str, other: str, column:
     """
     later = errors[errors.position != site.hook_name]
     wide = later.pivot(index=["seed", "position"], columns="method", values=column).reindex(columns=[one, other])
-    return np.exp(np.log(wide[one] / wide[other]).groupby("seed").mean()).tolist()
+    logs = cast(pd.Series, np.log(wide[one] / wide[other]))
+    return np.exp(logs.groupby("seed").mean()).tolist()
 
 
 def error_ratios_between_seeds(errors: pd.DataFrame, site: Site, method: str) -> list[float]:
     """The control: the same ratio between SAEs of one method, for every pair of seeds."""
     mine = errors[(errors.method == method) & (errors.position != site.hook_name)]
-    logs = np.log(mine.pivot(index="seed", columns="position", values="mse")).to_numpy()
+    logs = cast(pd.DataFrame, np.log(mine.pivot(index="seed", columns="position", values="mse"))).to_numpy()
     return [float(np.exp((one - other).mean())) for one, other in itertools.combinations(logs, 2)]
 
 

@@ -54,7 +54,7 @@ def compared(
     lines = []
     inputs = [subject.activations(part, site)[:, skip:].flatten(0, 1) for part in rows.split(_ROWS)]
     for row in table[table.method == "gated"].itertuples():
-        single = _gated(row.key, store).to(subject.device)
+        single = _gated(str(row.key), store).to(subject.device)
         for dtype in (torch.float32, torch.float64):
             sae = single.to(dtype)
             parts = [_differences(sae, x.to(dtype)) for x in inputs]
@@ -104,7 +104,7 @@ def shapes(
     Chosen by rule: of the latents that fire on `at_least` tokens (of all, where none does), those whose threshold lies at
     the `quantiles`. `row` is a line of a sweep's table.
     """
-    sae = _gated(row.key, store).to(subject.device)
+    sae = _gated(str(row.key), store).to(subject.device)
     x = torch.cat([subject.activations(part, site)[:, skip:].flatten(0, 1) for part in rows.split(_ROWS)])
     f, z, theta = sae.encode(x)[0], pre_activations(sae, x), sae.threshold()[0]
     often = ((f > 0).sum(0) >= at_least).nonzero()[:, 0]
@@ -121,5 +121,5 @@ def shapes(
 @torch.inference_mode()
 def positive_thresholds(table: pd.DataFrame, store: Store | None = None) -> list[float]:
     """The share of latents whose threshold is above zero, so that they jump, one value per Gated SAE of `table`."""
-    saes = (_gated(row.key, store) for row in table[table.method == "gated"].itertuples())
+    saes = (_gated(str(row.key), store) for row in table[table.method == "gated"].itertuples())
     return [float((sae.threshold() > 0).float().mean()) for sae in saes]

@@ -6,6 +6,7 @@ and nothing frozen. Stopping a gradient then means leaving slots out, and the pa
 Letters: B batch, D d_in, M d_sae; stacks are of one member.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -170,9 +171,11 @@ def hand_written(kind: str, budget: GradientRoutes) -> list[float]:
         rule, parts = RULES[kind], _slots(RULES[kind], stack, x)
         stack.step_gradients(x)
         for name, parameter in stack.named_parameters():
-            wanted = sum(
-                parts[term][slot] for term, slots in rule.reaches.items() for slot in slots if rule.uses[slot] == name
-            )
+            reaching = [
+                (term, slot) for term, slots in rule.reaches.items() for slot in slots if rule.uses[slot] == name
+            ]
+            wanted = functools.reduce(torch.add, (parts[term][slot] for term, slot in reaching))
+            assert parameter.grad is not None
             differences.append((seed, float((parameter.grad[0] - wanted).norm() / wanted.norm())))
     return [max(off for one, off in differences if one == seed) for seed in budget.seeds]
 
