@@ -3,6 +3,8 @@
     page = chapter.open("gated/fig05_pareto", globals())
     table = page.sweep()
     page.close(table, live, findings, figure)
+
+What lies between these lines is the chapter's own.
 """
 
 import functools
@@ -18,6 +20,7 @@ from saebook.claims import ledger, results, standings
 from saebook.claims.results import Live
 from saebook.common.budget import Budget, SiteBudget, SitesBudget, SubjectBudget, SweepBudget, TrainingBudget
 from saebook.common.errors import UserError
+from saebook.evaluation.intervals import Interval
 from saebook.sae.base import Member, SAEStack
 from saebook.sae.registry import build
 from saebook.subject.model import Site, Subject
@@ -124,7 +127,16 @@ class Chapter:
         own = self.budget == budgets.resolve(self.name, self.budget.tier)
         seconds = time.monotonic() - self._begun
         results.write(
-            self.name, self.budget, subject, points, live, findings, figure, own=own, trained=self.trained, seconds=seconds
+            self.name,
+            self.budget,
+            subject,
+            points,
+            live,
+            findings,
+            figure,
+            own=own,
+            trained=self.trained,
+            seconds=seconds,
         )
         return verdicts(self.name, live, self.budget.tier)
 
@@ -158,10 +170,12 @@ def verdicts(name: str, live: Live, tier: str) -> pd.DataFrame:
         }
         for claim in ledger.judged_by(name)
     ]  # fmt: skip
-    return pd.DataFrame(rows).set_index("claim") if rows else pd.DataFrame({"verdict": ["this chapter judges no claim"]})
+    return (
+        pd.DataFrame(rows).set_index("claim") if rows else pd.DataFrame({"verdict": ["this chapter judges no claim"]})
+    )
 
 
-def intervals(live: Live) -> pd.DataFrame:
+def intervals(live: dict[str, Interval]) -> pd.DataFrame:
     """Named intervals as a table."""
     rows = {name: [f"{one.mean:.4f}", f"{one.low:.4f}", f"{one.high:.4f}", one.n] for name, one in live.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
