@@ -56,7 +56,8 @@ def closure(modules: Iterable[str], home: Path = _HOME, without: tuple[str, ...]
 
 
 @cache
-def imported(source: str) -> list[str]:
+@cache
+def imported(source: str) -> tuple[str, ...]:
     """Dotted names of the library that `source` imports, at any depth, and the packages above them."""
     names: list[str] = []
     for node in _executed(ast.parse(source)):
@@ -66,7 +67,7 @@ def imported(source: str) -> list[str]:
             # A name imported from a package may be a module of it, or something defined in its __init__.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     ours = [name.split(".") for name in names if name.split(".")[0] == PACKAGE]
-    return [".".join(name[:depth]) for name in ours for depth in range(1, len(name) + 1)]
+    return tuple(".".join(name[:depth]) for name in ours for depth in range(1, len(name) + 1))
 
 
 def module_file(name: str, home: Path = _HOME) -> Path | None:
@@ -75,6 +76,7 @@ def module_file(name: str, home: Path = _HOME) -> Path | None:
     return next((file for file in (below.with_suffix(".py"), below / "__init__.py") if file.is_file()), None)
 
 
+@cache
 @cache
 def canonical(source: str) -> bytes:
     """The syntax tree of `source` as bytes, without docstrings, comments, positions and empty fields."""
