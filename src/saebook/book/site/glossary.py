@@ -49,12 +49,15 @@ def _plain(line: str) -> str:
     return re.sub(r"[`*$\\]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", line))
 
 
-def link_first_uses(document: nodes.document, known: dict[str, str]) -> None:
-    """Turn the first use of each of the `known` terms in a document's prose into a reference to the glossary."""
+def link_first_uses(document: nodes.document, known: dict[str, str], page: str = "") -> None:
+    """Turn the first use of each of the `known` terms in a document's prose into a reference to the glossary.
+
+    `page` is the document's name, from which Sphinx computes the address.
+    """
     left = {term: re.compile(_WORD.format(_pattern(term))) for term in sorted(known, key=len, reverse=True)}
     for text in list(document.findall(nodes.Text)):
         if left and not _in(text, _NOT_PROSE):
-            _link(text, left)
+            _link(text, left, page)
 
 
 def _pattern(term: str) -> str:
@@ -71,7 +74,7 @@ def _in(node: nodes.Node, kinds: tuple[type, ...]) -> bool:
     return False
 
 
-def _link(text: nodes.Text, left: dict[str, re.Pattern[str]]) -> None:
+def _link(text: nodes.Text, left: dict[str, re.Pattern[str]], page: str) -> None:
     """Replace `text` by text and references, and take the terms that it used from those that are `left`."""
     matches: list[tuple[int, int, str]] = []
     for term, pattern in list(left.items()):
@@ -87,15 +90,15 @@ def _link(text: nodes.Text, left: dict[str, re.Pattern[str]]) -> None:
     whole, position = text.astext(), 0
     for start, end, term in sorted(matches):
         pieces += [nodes.Text(whole[position:start])] if start > position else []
-        pieces.append(_reference(whole[start:end], term))
+        pieces.append(_reference(whole[start:end], term, page))
         position = end
     pieces += [nodes.Text(whole[position:])] if position < len(whole) else []
     text.parent.replace(text, pieces)
 
 
-def _reference(words: str, term: str) -> nodes.Node:
+def _reference(words: str, term: str, page: str) -> nodes.Node:
     reference = addnodes.pending_xref(
-        "", reftype="term", refdomain="std", reftarget=term, refexplicit=True, refwarn=False, refdoc="", refterm=term
+        "", reftype="term", refdomain="std", reftarget=term, refexplicit=True, refwarn=False, refdoc=page
     )
     reference += nodes.inline("", words, classes=["xref", "std", "std-term"])
     return reference

@@ -38,7 +38,7 @@ def _terms(app: Sphinx) -> dict[str, str]:
 
 def _link(app: Sphinx, document: nodes.document) -> None:
     if app.env.docname not in _WITHOUT_LINKS:
-        glossary.link_first_uses(document, _terms(app))
+        glossary.link_first_uses(document, _terms(app), app.env.docname)
 
 
 def _title(app: Sphinx, document: nodes.document, name: str) -> None:
