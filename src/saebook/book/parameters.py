@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from saebook.claims.provenance import cells
 from saebook.common.errors import UserError
+from saebook.common.notebook import cells
 
 _PLAIN = {
     "int": int,

@@ -19,8 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saebook.book import budgets, execution, parameters, preflight
-from saebook.claims import provenance
+from saebook.book import execution, parameters, preflight
 from saebook.common import paths, sidecar
 from saebook.common.budget import Budget
 from saebook.common.errors import UserError
@@ -97,6 +96,8 @@ def request(name: str, tier: str, given: dict[Any, Any] | None = None) -> Reques
     values = ({"tier": tier} if any(one.name == "tier" for one in known) else {}) | asked
     if not file.with_suffix(".yml").is_file():  # a notebook of the reader's own
         return Request(plain, file, tier, values, None, not asked)
+    from saebook.book import budgets  # imported late, with PyTorch: most of what is wrong is answered above
+
     in_budget = {key: value for key, value in asked.items() if key in budgets.budget_class(plain).model_fields}
     budget = budgets.resolve(plain, tier, **in_budget)
     preflight.check(budget)
@@ -143,7 +144,7 @@ def run(
     asked = request(name, tier, given)
     if out is not None:
         out = checked_out(out)
-    hashes = provenance.parts(asked.name, asked.budget) if asked.budget else {}
+    hashes = _hashes(asked)
     page = out or _page(asked)
     _make_room(page.parent)
     aside = page.with_name(f".{page.stem[:100]}.{os.getpid()}.ipynb")
@@ -161,6 +162,12 @@ def run(
     if out is None and asked.own and kept.status == "ok":
         failed(asked.name, tier).unlink(missing_ok=True)
     return kept, page
+
+
+def _hashes(asked: Request) -> dict[str, str]:
+    from saebook.claims import provenance
+
+    return provenance.parts(asked.name, asked.budget) if asked.budget else {}
 
 
 def _page(asked: Request) -> Path:

@@ -9,7 +9,6 @@ import ast
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +16,11 @@ from saebook.claims import ledger
 from saebook.common import fingerprint, paths, sidecar
 from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.notebook import cells
 
 PAGE_ONLY = ("prose", "claims")
 _PLUMBING = (*fingerprint.WITHOUT, "saebook.claims", "saebook.book")  # no numbers come from there
 _OPENED = "book/chapter.py"  # but from what this one calls for every notebook
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a notebook file: its type (code, markdown), source and tags."""
-
-    type: str
-    source: str
-    tags: tuple[str, ...] = ()
-
-
-def cells(file: Path) -> list[Cell]:
-    """The cells of a notebook. Raises `UserError` in one line for a file that is absent, truncated or not a notebook.
-
-    Reads the JSON itself: importing nbformat takes as long as loading the subject.
-    """
-    try:
-        content = json.loads(file.read_text("utf-8"))
-        if not (isinstance(content, dict) and content.get("nbformat") == 4):
-            raise ValueError
-        return [_cell(one) for one in content["cells"]]
-    except FileNotFoundError:
-        raise UserError(f"no notebook {file}: restore it") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{file} is not a readable notebook (format 4): restore it from git") from None
-
-
-def _cell(kept: dict[str, Any]) -> Cell:
-    source, metadata = kept["source"], kept.get("metadata", {})
-    text = source if isinstance(source, str) else "".join(source)
-    return Cell(str(kept["cell_type"]), text, tuple(map(str, metadata.get("tags", ()))))
 
 
 def parts(name: str, budget: Budget, corpus_hash: str | None = None) -> dict[str, str]:

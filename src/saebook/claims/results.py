@@ -80,6 +80,9 @@ class _Checked(BaseModel):
     corpus: dict[str, Any] | None = None
 
 
+_SHOWN = ("device", "commit", "python", "seconds", "peak_memory_mb", "trained_runs", "versions", "subject", "corpus")
+
+
 def folder(tier: str, where: Where = "recorded") -> Path:
     """Where the results of a tier lie: those that are committed, or this copy's own."""
     return (paths.data() if where == "recorded" else paths.build()) / "results" / tier
@@ -200,14 +203,14 @@ def checked(place: Path) -> dict[str, Any]:
     """The content of a result's JSON file, its types checked. Raises `UserError` in one line when it is damaged."""
     try:
         content = json.loads(place.read_text("utf-8"))
-        _Checked.model_validate(content)
+        known = _Checked.model_validate(content)
     except (OSError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
         what = ""
         if isinstance(error, ValidationError):
             what = " (" + ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"]) + ")"
         remedy = "restore it from git, or " if paths.data() in place.parents else ""
         raise UserError(f"result {place} is damaged{what}: {remedy}delete it and run its notebook again") from None
-    return content
+    return {name: getattr(known, name) for name in _SHOWN} | content
 
 
 def live(result: dict[str, Any], key: str) -> Interval | list[Interval]:
