@@ -129,11 +129,13 @@ def verdict(claim: Claim, live: Interval | Sequence[Interval]) -> Verdict:
     """What the interval says of the claim. One seed, or none, is *underpowered* whatever it shows.
 
     An ordering takes one interval per contrast, made at a joint level (`intervals.joint_level`): it replicates when all
-    contrasts do, and does not when one is the other way round.
+    contrasts do, and does not when one is the other way round. Raises `TypeError` for one interval where several are needed.
     """
     if claim.not_comparable:
         return Verdict.NOT_COMPARABLE
-    if claim.kind == "ordering":
+    if (claim.kind == "ordering") is isinstance(live, Interval):
+        raise TypeError(f"{claim.id}: an ordering takes several intervals, every other claim takes one")
+    if not isinstance(live, Interval):
         return _ordering([_direction(claim, one) for one in live])
     return _direction(claim, live) if claim.band is None else _value(claim, live)
 
