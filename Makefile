@@ -9,7 +9,7 @@ STAMP := .venv/saebook-stamp
 
 help:
 	@echo "make book [TIER=cpu] [NAMES=...]       run the notebooks of a tier and render the book (default: cpu)"
-	@echo "make check                             lint, format and types: ruff and pyright (half a minute)"
+	@echo "make check                             lint, format and types: ruff and pyright (a minute)"
 	@echo "make test                              run the tests, and nbval over the notebooks"
 	@echo "make bench                             time training against plain autograd"
 	@echo "make hooks                             run ruff and nbstripout before every commit of yours"
@@ -35,7 +35,7 @@ check: $(STAMP)
 	@$(BIN)/ruff check --no-cache .
 	@$(BIN)/ruff format --no-cache --check .
 	@$(BIN)/nbstripout --keep-id --verify notebooks/*/*.ipynb
-	@$(BIN)/pyright
+	@$(BIN)/pyright --warnings
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests
