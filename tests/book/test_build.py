@@ -45,6 +45,7 @@ def notebooks(monkeypatch, tmp_path):
     monkeypatch.setattr(build.sidecar, "names_at", lambda tier: names)
     monkeypatch.setattr(build.parallel, "jobs", lambda expected: [build.parallel.Job(n) for n in expected])
     monkeypatch.setattr(build.runner, "latest", lambda name, tier: tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(build.runner, "request", lambda name, tier: None)
     monkeypatch.setattr(build, "_check_registers", lambda tier: None)
     monkeypatch.setattr(build, "_child", child)
     monkeypatch.setattr(build.status, "state", standing)
@@ -121,3 +122,15 @@ def test_registers_are_read_before_anything_runs(notebooks, monkeypatch):
     with pytest.raises(UserError, match="not valid YAML"):
         build.build("cpu")
     assert ran == []
+
+
+def test_notebook_that_cannot_be_read_does_not_stop_the_others(notebooks, monkeypatch, capsys):
+    _, ran = notebooks
+
+    def request(name, tier):
+        if name == "gated/b":
+            raise UserError("b.ipynb is not a readable notebook: restore it from git")
+
+    monkeypatch.setattr(build.runner, "request", request)
+    assert build.build("cpu") == 1 and ran == ["gated/a", "gated/c"]
+    assert capsys.readouterr().err == "saebook: gated/b: b.ipynb is not a readable notebook: restore it from git\n"

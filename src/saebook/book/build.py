@@ -41,12 +41,14 @@ def _build(tier: str, chosen: list[str], at_once: int | None) -> int:
     begun = time.monotonic()
     _check_registers(tier)
     at_once, threads = parallel.share(at_once)
-    spent = _run(chosen, tier, at_once, threads)
+    refused = _refused(chosen, tier)
+    spent = _run([name for name in chosen if name not in refused], tier, at_once, threads)
     states = [status.state(name, tier) for name in sidecar.names()]
     started = time.monotonic()
     problems = rendering.render(staging.stage(tier, states))
     spent["rendering the book"] = time.monotonic() - started
-    problems += [f"{s.name} {s.why}" for s in states if s.word == status.FAILED]
+    problems += [f"{name}: {why}" for name, why in refused.items()]
+    problems += [f"{s.name} {s.why}" for s in states if s.word == status.FAILED and s.name not in refused]
     print(f"\nwhere the time went (tier {tier}, notebooks at a time: {at_once}, threads each: {threads}):")
     for what, seconds in spent.items():
         print(f"  {seconds:7.1f} s  {what}")
@@ -61,6 +63,18 @@ def _check_registers(tier: str) -> None:
     """Read the ledger, its recorded results and the choices: a damaged one is told before anything runs, not after."""
     choices.load()
     standings.standings(budgets.resolve)
+
+
+def _refused(names: list[str], tier: str) -> dict[str, str]:
+    """The notebooks that cannot be run as they are, and why: one that is damaged does not stop the others."""
+    refused = {}
+    for name in names:
+        try:
+            runner.request(name, tier)
+        except UserError as error:
+            refused[name] = str(error)
+            print(f"{name}: cannot be run ({error})")
+    return refused
 
 
 @contextlib.contextmanager
@@ -85,8 +99,6 @@ def _run(names: list[str], tier: str, at_once: int, threads: int) -> dict[str, f
         before = status.state(name, tier)
         if before.page and before.word == status.FRESH:
             print(f"{name}: fresh, nothing to run ({before.seconds:.0f} s when it ran)")
-        elif before.word == status.FAILED and before.record is None:  # its own files cannot be read
-            print(f"{name}: {before.why}")
         else:
             todo[name] = before
     expected = {name: before.seconds or 0.0 for name, before in todo.items()}

@@ -56,13 +56,13 @@ def stage(tier: str, states: Sequence[State]) -> Path:
     _configuration(staging)
     shutil.copytree(paths.root() / "book", staging / "book")
     contents.write(staging)
-    _results(tier, staging / "results")
     stale = standings.staleness(budgets.resolve)
     rows = standings.standings(budgets.resolve, tier, stale)
     for state in states:
         target = staging / "notebooks" / f"{state.name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(frame.page(state, tier, rows, stale), target)
+    _results(tier, staging / "results")  # last, so that what a page offers is there
     fragments.generate(staging, states, rows)
     return staging
 
