@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from saebook.book import budgets, execution, runner
+from saebook.book import budgets, execution, preflight, runner
 from saebook.common.errors import UserError
 
 PARAMETERS = """
@@ -279,12 +279,24 @@ def test_a_kernel_that_cannot_start_is_one_line(book, tmp_path):
     assert not list((tmp_path / "_build").rglob("*.ipynb"))
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(book, tmp_path):
+@pytest.mark.parametrize("variable", ["SAEBOOK_BUILD", "SAEBOOK_RUNS", "SAEBOOK_CACHE"])
+def test_a_folder_that_is_a_file_is_refused_before_anything_runs(book, tmp_path, monkeypatch, variable):
     book("1")
-    (tmp_path / "_build").write_text("a file")
-    done = command("run", "paper/note")
-    assert done.returncode == 2 and "cannot be written to" in done.stderr and "SAEBOOK_BUILD" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    (tmp_path / "file").write_text("a file")
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "deeper"))
+    before = everything(tmp_path)
+    with pytest.raises(UserError, match=f"file is not a folder: move it away, or set {variable}"):
+        runner.run("paper/note")
+    assert everything(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(book, tmp_path, monkeypatch):
+    book("1")
+    before = everything(tmp_path)
+    monkeypatch.setattr(preflight.os, "access", lambda folder, mode: False)
+    with pytest.raises(UserError, match="_build cannot be written to: set SAEBOOK_BUILD to a folder of yours"):
+        runner.run("paper/note", out=tmp_path / "out.ipynb")
+    assert everything(tmp_path) == before
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(book):

@@ -28,6 +28,17 @@ def absolute(given: dict[str, Any], home: Path) -> dict[str, Any]:
     return values
 
 
+def check_folders() -> None:
+    """Raise `UserError` when a folder that runs write to is a file, or cannot be written to."""
+    written = {"SAEBOOK_BUILD": paths.build(), "SAEBOOK_RUNS": paths.runs(), "SAEBOOK_CACHE": paths.cache()}
+    for variable, folder in written.items():
+        above = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+        if not above.is_dir():
+            raise UserError(f"{above} is not a folder: move it away, or set {variable} to a folder of yours")
+        if not os.access(above, os.W_OK):
+            raise UserError(f"{folder} cannot be written to: set {variable} to a folder of yours")
+
+
 def check(budget: Budget) -> None:
     """Raise `UserError` for a budget that names a folder, a subject, a layer or a context that does not exist."""
     ratings = getattr(budget, "ratings", "")

@@ -144,8 +144,9 @@ def run(
     asked = request(name, tier, given)
     if out is not None:
         out = checked_out(out)
+    preflight.check_folders()
     hashes = _hashes(asked)
-    page = out or _page(asked)
+    page = out or _page(asked, hashes)
     _make_room(page.parent)
     aside = page.with_name(f".{page.stem[:100]}.{os.getpid()}.ipynb")
     try:
@@ -170,13 +171,14 @@ def _hashes(asked: Request) -> dict[str, str]:
     return provenance.parts(asked.name, asked.budget) if asked.budget else {}
 
 
-def _page(asked: Request) -> Path:
-    """Where a run's notebook goes: the tier's page, or a name of its own for other parameters."""
+def _page(asked: Request, hashes: dict[str, str]) -> Path:
+    """Where a run's notebook goes: the tier's page, or a name of its own for other parameters, as its result has."""
     page = executed(asked.name, asked.tier)
     if asked.own:
         return page
-    what = json.dumps(asked.budget.plain() if asked.budget else asked.values, sort_keys=True)
-    return page.with_name(f"{page.stem}@{hashlib.sha256(what.encode()).hexdigest()[:8]}.ipynb")
+    values = json.dumps(asked.values, sort_keys=True)
+    digest = hashes.get("parameters") or hashlib.sha256(values.encode()).hexdigest()
+    return page.with_name(f"{page.stem}@{digest[:8]}.ipynb")
 
 
 def checked_out(out: Path) -> Path:
@@ -201,14 +203,7 @@ def checked_out(out: Path) -> Path:
 
 def _make_room(folder: Path) -> None:
     """Make the folder of a page, and remove what runs left there that were killed before they could."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError
-    except OSError:
-        raise UserError(
-            f"{folder} cannot be written to: change its permissions, or set SAEBOOK_BUILD to a folder of yours"
-        ) from None
+    folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.*.ipynb"):
         owner = left.stem.rpartition(".")[2]
         if owner.isdigit() and not _alive(int(owner)):
