@@ -8,8 +8,8 @@ import pytest
 from saebook.book import budgets
 from saebook.claims import provenance
 from saebook.common import paths
-from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget
 
 FIGURE, PLANTED = NAMES = ("gated/fig05_pareto", "checks/planted")
 

@@ -6,8 +6,8 @@ import pytest
 
 from saebook.claims import ledger, recording, results
 from saebook.claims.ledger import Claim
-from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget
 
 NAME = "gated/note"
 COMMON = {"notebook": NAME, "where": "w", "claim": "c.", "source": "s", "quantity": "q"}

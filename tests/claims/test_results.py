@@ -10,8 +10,8 @@ import torch
 
 from saebook.claims import results
 from saebook.common import files
-from saebook.common.budget import SubjectBudget
 from saebook.common.errors import UserError
+from saebook.common.limits import SubjectBudget
 from saebook.evaluation.intervals import Interval
 
 NAME = "gated/note"

@@ -54,7 +54,9 @@ def test_a_rate_at_which_an_sae_collapses_is_not_chosen(by_k):
     assert scored[scored.lr == 1e-2].cost.item() < 1 and scored.collapsed.tolist() == [0, 0, 1]
     assert tuning.chosen(scored) == {"gated": 3e-3}
     luck = pd.concat([table, table[table.lr == 3e-3].assign(lr=8e-2, l0=lambda t: 0.1 * t.l0)])
-    assert tuning.chosen(tuning.scores(luck)) == {"gated": 3e-3}  # above a rate that breaks one, two good seeds are luck
+    assert tuning.chosen(tuning.scores(luck)) == {
+        "gated": 3e-3
+    }  # above a rate that breaks one, two good seeds are luck
     everywhere = table[table.lr == 1e-2]
     assert tuning.chosen(tuning.scores(pd.concat([everywhere, everywhere.assign(lr=2e-2)]))) == {"gated": 1e-2}
 

@@ -4,8 +4,8 @@ import importlib
 from typing import Any
 
 from saebook.common import sidecar
-from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget
 from saebook.training.plan import Plan
 
 

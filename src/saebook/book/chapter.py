@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from saebook.book import budgets
 from saebook.claims import ledger, results, standings
 from saebook.claims.results import Live
-from saebook.common.budget import Budget, SiteBudget, SitesBudget, SubjectBudget, SweepBudget, TrainingBudget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget, SweepBudget, TrainingBudget
 from saebook.evaluation.intervals import Interval
 from saebook.sae.base import Member, SAEStack
 from saebook.sae.registry import build

@@ -14,7 +14,7 @@ import torch
 
 from saebook.book import budgets, parallel, probe
 from saebook.common import hardware, paths
-from saebook.common.budget import Budget, SiteBudget, SitesBudget, SubjectBudget, TrainingBudget
+from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget, TrainingBudget
 from saebook.sae.base import Member
 from saebook.subject.model import Site, Subject
 from saebook.text import sources

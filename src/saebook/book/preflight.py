@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from saebook.common import paths
-from saebook.common.budget import Budget, SiteBudget, SitesBudget, SubjectBudget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget
 
 _LAYERS = ("n_layer", "num_hidden_layers", "num_layers", "n_layers")  # what configurations of models call them
 _CONTEXT = ("n_positions", "max_position_embeddings", "n_ctx")

@@ -21,8 +21,8 @@ from typing import Any
 
 from saebook.book import execution, parameters, preflight
 from saebook.common import paths, sidecar
-from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget
 from saebook.common.names import TIERS
 
 TIMEOUT = 3600  # seconds a cell may take

@@ -5,8 +5,8 @@ import pandas as pd
 from saebook.book import budgets
 from saebook.claims import results
 from saebook.common import sidecar
-from saebook.common.budget import Budget, SubjectBudget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget, SubjectBudget
 from saebook.subject.model import Site, Subject
 from saebook.training import plan as plans
 from saebook.training import tuning

@@ -14,8 +14,8 @@ from typing import Any
 
 from saebook.claims import ledger
 from saebook.common import fingerprint, paths, sidecar
-from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget
 from saebook.common.notebook import cells
 
 PAGE_ONLY = ("prose", "claims")

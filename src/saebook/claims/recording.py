@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from saebook.claims import ledger, results, standings
-from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget
 
 _WHEN = ("date", "commit", "seconds", "peak_memory_mb", "trained_runs", "timings")  # change from run to run
 

@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, StrictStr, StringConstraints, Valida
 
 from saebook.claims import provenance
 from saebook.common import files, hardware, paths
-from saebook.common.budget import Budget, SubjectBudget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget, SubjectBudget
 from saebook.evaluation.intervals import Interval
 from saebook.subject.model import Subject
 from saebook.text.sources import corpus, corpus_hash, differences, manifest_hash

@@ -6,8 +6,8 @@ from typing import Any
 
 from saebook.claims import ledger, results, wording
 from saebook.claims.ledger import Claim, Verdict
-from saebook.common.budget import Budget
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget
 from saebook.common.names import PAPERS, TIERS
 from saebook.evaluation.intervals import Interval, t_interval
 

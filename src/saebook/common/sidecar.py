@@ -124,7 +124,9 @@ def load(name: str) -> Sidecar:
     try:
         return _read(file, file.stat().st_mtime_ns, name)
     except OSError:
-        raise UserError(f"{name} has no sidecar notebooks/{name}.yml: restore it, or write one with `saebook new`") from None
+        raise UserError(
+            f"{name} has no sidecar notebooks/{name}.yml: restore it, or write one with `saebook new`"
+        ) from None
 
 
 @functools.lru_cache(maxsize=512)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from saebook.common.budget import Budget, SubjectBudget, TrainingBudget
+from saebook.common.limits import Budget, SubjectBudget, TrainingBudget
 from saebook.subject.model import Site
 from saebook.training.config import Data, Method
 from saebook.training.tuning import Tuner

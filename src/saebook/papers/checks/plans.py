@@ -1,6 +1,6 @@
 """What the chapters that check the tools need: typed budgets, and the one SAE that is trained by hand."""
 
-from saebook.common.budget import (
+from saebook.common.limits import (
     Count,
     Decay,
     NotNegative,

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from saebook.common.budget import Positive, Rate, Several, SweepBudget, Width
+from saebook.common.limits import Positive, Rate, Several, SweepBudget, Width
 from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.e2e.comparison import CE, with_counts
 from saebook.subject.model import Site

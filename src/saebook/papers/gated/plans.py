@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import StrictStr, model_validator
 
-from saebook.common.budget import (
+from saebook.common.limits import (
     Budget,
     Count,
     Decay,

@@ -6,7 +6,7 @@ from typing import Self
 import pandas as pd
 from pydantic import field_validator, model_validator
 
-from saebook.common.budget import Positive, Rate, Several, SweepBudget, Width
+from saebook.common.limits import Positive, Rate, Several, SweepBudget, Width
 from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.topk.dead_latents import VARIANTS
 from saebook.papers.topk.shape_search import ShapeSearch
