@@ -23,7 +23,13 @@ def recorded(name, tier):
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
 @pytest.mark.parametrize(
     "name",
-    ["gated/fig05_pareto", "gated/fig08_ablations", "gated/fig09_rescale_shift", "topk/fig02_activations", "e2e/fig01_pareto"],
+    [
+        "gated/fig05_pareto",
+        "gated/fig08_ablations",
+        "gated/fig09_rescale_shift",
+        "topk/fig02_activations",
+        "e2e/fig01_pareto",
+    ],
 )
 def test_the_budget_holds_what_the_grid_chose(name, tier):
     record, table = recorded(name, tier)

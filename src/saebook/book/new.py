@@ -40,7 +40,9 @@ def new(name: str, like: str | None = None) -> list[Path]:
     )
     cells = _cells(templates.get_template("chapter.txt.j2").render(words), words["label"], words["figure"])
     about = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    text = nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata=about | {"language_info": {"name": "python"}}))
+    text = nbformat.writes(
+        nbformat.v4.new_notebook(cells=cells, metadata=about | {"language_info": {"name": "python"}})
+    )
     files.write_text(written[0], text + "\n")
     files.write_text(written[1], templates.get_template("sidecar.yml.j2").render(words))
     return written
@@ -48,7 +50,11 @@ def new(name: str, like: str | None = None) -> list[Path]:
 
 def _first_sweep(paper: str) -> str:
     for name in sidecar.names():
-        if name.startswith(f"{paper}/") and budgets.plan(name).methods and "site" in budgets.budget_class(name).model_fields:
+        if (
+            name.startswith(f"{paper}/")
+            and budgets.plan(name).methods
+            and "site" in budgets.budget_class(name).model_fields
+        ):
             return name
     raise UserError(f"{paper} has no sweep to begin from: name a chapter with --like, such as gated/fig05_pareto")
 
