@@ -55,6 +55,11 @@ def test_stale_result_and_own_run_say_so(rows, put):
     assert "this copy, cpu tier: 0.90 (0.80 to 1.00), does not replicate" in rests
 
 
+def test_smoke_run_of_this_copy_is_left_out(rows, put):
+    put("smoke", 0.9)
+    assert "this copy" not in ledger_of(rows("smoke")).rows[0]["text"]["rests on"]
+
+
 def test_text_of_results_is_escaped(rows):
     assert "a &lt;processor&gt;" in claim_tables.table(rows(), CHAPTERS)
     assert "<as>" not in claim_tables.table(rows(), CHAPTERS)

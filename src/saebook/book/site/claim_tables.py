@@ -53,6 +53,9 @@ def _html(template: str, **values: Any) -> str:
 
 def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
     claim = row.claim
+    own = (
+        row.own if row.own and row.own.verdict in _JUDGED else None
+    )  # what judges nothing stands on its chapter's page
     return {
         "claim": claim,
         "paper": PAPERS[claim.paper],
@@ -64,6 +67,6 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "criterion": wording.criterion(claim),
         "result": row.result,
         "stale": wording.staleness(row.stale),
-        "own": row.own,
-        "own_value": wording.interval(row.own.value) if row.own else "",
+        "own": own,
+        "own_value": wording.interval(own.value) if own else "",
     }

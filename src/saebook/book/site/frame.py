@@ -14,7 +14,7 @@ from saebook.book import status
 from saebook.book.site import closing, result_box
 from saebook.book.status import State
 from saebook.claims.standings import Staleness, Standing
-from saebook.common import sidecar
+from saebook.common import paths, sidecar
 from saebook.common.errors import UserError
 from saebook.common.templates import render
 
@@ -25,7 +25,7 @@ def page(state: State, tier: str, rows: Sequence[Standing], stale: Staleness) ->
     try:
         book = read(file)
     except UserError as error:
-        return _unreadable(state.name, str(error))
+        return _unreadable(state.name, str(error).replace(f"{paths.root()}/", ""))
     if not state.page or state.word == status.FAILED:
         without_empty_figures(book)
     name_figures(book, state.name)
