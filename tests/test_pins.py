@@ -1,7 +1,10 @@
 """One set of pins, said in three places: requirements.lock, environment.yml, and the ranges of pyproject.toml."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
@@ -47,6 +50,19 @@ def test_the_packages_ranges_admit_the_pins(pins):
         name = canonicalize_name(wanted.name)
         assert name in pins, f"{name} is not in requirements.lock"
         assert wanted.specifier.contains(pins[name], prereleases=True), f"{line} does not admit {pins[name]}"
+
+
+def test_every_package_that_the_library_imports_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    trees = [ast.parse(file.read_text()) for file in (ROOT / "src").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    roots = {name.split(".")[0] for name in imported} - set(sys.stdlib_module_names) - {"saebook"}
+    owners = packages_distributions()
+    for root in sorted(roots):
+        assert declared & {canonicalize_name(name) for name in owners.get(root, [root])}, f"{root} is not declared"
 
 
 def test_the_users_packages_are_there(pins):
