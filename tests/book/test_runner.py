@@ -346,6 +346,20 @@ def test_a_damaged_page_has_no_record(tmp_path, content):
     assert runner.record(tmp_path / "absent.ipynb") is None
 
 
+def test_an_error_while_an_interrupt_stops_the_kernel_is_an_interrupt(tmp_path, monkeypatch):
+    import papermill
+
+    def execute(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise FileNotFoundError(2, "No such file or directory")  # noqa: B904 - as jupyter_client does
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    with pytest.raises(KeyboardInterrupt):
+        execution.execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, 1)
+
+
 def test_last_words_are_one_line():
     assert execution.last_words("ValueError", "a\nb") == "ValueError: a"
     assert execution.last_words("UserError", "give more text") == "give more text"

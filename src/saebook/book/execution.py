@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from saebook.common.errors import UserError
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_CELLS = (AttributeError, KeyError)  # what papermill raises for cells that lack a field
 # A kernel logs each interrupt with which nbclient ends it, and warns that its sockets on this machine are not encrypted.
 _QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]
 
@@ -37,10 +38,6 @@ def execute(source: Path, target: Path, values: dict[str, Any], timeout: int) ->
     """
     # Imported late: the command line answers wrong parameters without the second that papermill takes to load.
     import papermill
-    from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from nbformat import ValidationError
-    from nbformat.reader import NotJSONError
 
     status, error = "ok", None
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters that were checked already
@@ -51,26 +48,44 @@ def execute(source: Path, target: Path, values: dict[str, Any], timeout: int) ->
                 cwd=str(source.parent), execution_timeout=timeout, progress_bar=False, stdout_file=None, stderr_file=None,
                 log_output=False, extra_arguments=_QUIET_KERNEL,
             )  # fmt: skip
-        except NoSuchKernel:
-            raise UserError("no Jupyter kernel named python3: run `python -m ipykernel install --sys-prefix`") from None
-        except (NotJSONError, ValidationError, AttributeError, KeyError) as failure:
-            if isinstance(failure, AttributeError | KeyError) and target.is_file():
-                raise
-            raise UserError(f"{source} is not a valid notebook: restore it from git") from None
-        except CellTimeoutError:
-            status, error = "timeout", f"a cell took longer than {timeout} s"
-        except DeadKernelError:
-            status, error = "killed", "the kernel died (out of memory?)"
-        except (OSError, RuntimeError) as failure:
-            if getattr(failure, "errno", None) in _DISK:
-                raise
-            words = last_words(type(failure).__name__, str(failure))
-            raise UserError(f"the Jupyter kernel could not be started ({words})") from None
-        except papermill.PapermillExecutionError as failure:
-            if failure.ename == "KeyboardInterrupt":  # the kernel was told too: the reader's wish, not a failure
+        except Exception as failure:
+            if _interrupted(failure):
                 raise KeyboardInterrupt from None
-            status, error = "failed", last_words(failure.ename, failure.evalue)
+            status, error = _failed(failure, source, target, timeout)
     return _judged(target, status, error)
+
+
+def _interrupted(failure: BaseException | None) -> bool:
+    """Whether the reader interrupted the run: the kernel was told too, or stopping it raised an error of its own."""
+    if failure is None or isinstance(failure, KeyboardInterrupt):
+        return failure is not None
+    return getattr(failure, "ename", None) == "KeyboardInterrupt" or _interrupted(failure.__context__)
+
+
+def _failed(failure: Exception, source: Path, target: Path, timeout: int) -> tuple[str, str]:
+    """Status and error of a run that papermill gave up. Raises `UserError` when the run could not even begin."""
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbformat import ValidationError
+    from nbformat.reader import NotJSONError
+    from papermill import PapermillExecutionError
+
+    if isinstance(failure, PapermillExecutionError):
+        return "failed", last_words(failure.ename, failure.evalue)
+    if isinstance(failure, CellTimeoutError):
+        return "timeout", f"a cell took longer than {timeout} s"
+    if isinstance(failure, DeadKernelError):
+        return "killed", "the kernel died (out of memory?)"
+    if isinstance(failure, NoSuchKernel):
+        raise UserError("no Jupyter kernel named python3: run `python -m ipykernel install --sys-prefix`") from None
+    if isinstance(failure, NotJSONError | ValidationError) or (
+        not target.is_file() and isinstance(failure, _NOT_CELLS)
+    ):
+        raise UserError(f"{source} is not a valid notebook: restore it from git") from None
+    if isinstance(failure, OSError | RuntimeError) and getattr(failure, "errno", None) not in _DISK:
+        words = last_words(type(failure).__name__, str(failure))
+        raise UserError(f"the Jupyter kernel could not be started ({words})") from None
+    raise failure
 
 
 def _judged(executed: Path, status: str, error: str | None) -> Outcome:
