@@ -18,10 +18,13 @@ __all__ = [
     "Data",
     "Member",
     "Method",
+    "Objective",
+    "RowBuffer",
     "SAEStack",
     "Site",
     "Store",
     "Subject",
+    "SweepResult",
     "TrainConfig",
     "TrainState",
     "UserError",
@@ -41,14 +44,17 @@ __all__ = [
 # Public name -> module and what it is called there. Strings, so that reading this file leads to no other module.
 _WHERE = {
     "ActivationBuffer": "saebook.training.buffers:ActivationBuffer",
-    "Data": "saebook.training.sweep:Data",
+    "Data": "saebook.training.config:Data",
     "Member": "saebook.sae.base:Member",
-    "Method": "saebook.training.sweep:Method",
+    "Method": "saebook.training.config:Method",
+    "Objective": "saebook.training.config:Objective",
+    "RowBuffer": "saebook.training.buffers:RowBuffer",
     "SAEStack": "saebook.sae.base:SAEStack",
     "Site": "saebook.subject.model:Site",
     "Store": "saebook.training.store:Store",
     "Subject": "saebook.subject.model:Subject",
-    "TrainConfig": "saebook.training.loop:TrainConfig",
+    "SweepResult": "saebook.training.sweep:SweepResult",
+    "TrainConfig": "saebook.training.config:TrainConfig",
     "TrainState": "saebook.training.loop:TrainState",
     "UserError": "saebook.common.errors:UserError",
     "build_sae": "saebook.sae.registry:build",
@@ -73,10 +79,11 @@ if TYPE_CHECKING:
     from saebook.subject.model import Site, Subject
     from saebook.text.sources import corpus as load_corpus
     from saebook.text.tokens import tokens as load_tokens
-    from saebook.training.buffers import ActivationBuffer
-    from saebook.training.loop import TrainConfig, TrainState, train
+    from saebook.training.buffers import ActivationBuffer, RowBuffer
+    from saebook.training.config import Data, Method, Objective, TrainConfig
+    from saebook.training.loop import TrainState, train
     from saebook.training.store import Store, load_sae
-    from saebook.training.sweep import Data, Method, sweep
+    from saebook.training.sweep import SweepResult, sweep
 
     __version__: str
     load_subject = Subject.load

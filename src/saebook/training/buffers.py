@@ -72,7 +72,7 @@ class ActivationBuffer:
 
 
 class RowBuffer:
-    """Batches of whole rows, `batch` tokens in all, as `Reference`s; every pass over the text has its own order.
+    """Batches of whole rows, `batch` tokens in all; every pass over the text has its own order. A batch is a `Reference`.
 
     Raises `UserError` when `batch` is not a whole number of rows, or more than there are.
     """
@@ -88,13 +88,13 @@ class RowBuffer:
             )
 
     def sample(self, count: int) -> Tensor:
-        """At least `count` activations of the first batches, as far as there are, for initialisation."""
+        """At least `count` activations [n, D] of the first batches, as far as there are, for initialisation."""
         batches = min(math.ceil(count / self.batch), len(self.rows) // self.count)
         parts = [self.subject.activations(self._tokens(step), self.site).flatten(0, 1) for step in range(batches)]
         return torch.cat(parts).clone()
 
     def batches(self, start: int, steps: int) -> Iterator[Reference]:
-        """Batches [B, D] with the numbers from `start` up to `steps`, that one left out."""
+        """Batches with the numbers from `start` up to `steps`, that one left out."""
         for step in range(start, steps):
             yield Reference(self.subject, self._tokens(step), self.site)
 
