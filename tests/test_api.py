@@ -72,6 +72,16 @@ def test_public_names_have_docstrings_with_shapes(name):
             assert SHAPE.search(text), f"{name}: {function.__qualname__} takes tensors and names no shape"
 
 
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_docstrings_are_valid_for_sphinx(name):
+    value = getattr(saebook, name)
+    functions = [f for n, f in vars(value).items() if not n.startswith("_")] if inspect.isclass(value) else []
+    for documentation in filter(None, (inspect.getdoc(one) for one in (value, *filter(inspect.isroutine, functions)))):
+        between = documentation.split("`")[::2]  # what stands outside of code: `Reference`s would be an error
+        assert len(documentation.split("`")) % 2 == 1
+        assert not any(text[:1].isalnum() for text in between[1:]), documentation
+
+
 def test_the_api_page_documents_exactly_the_public_names():
     page = (ROOT / "book" / "api.md").read_text()
     documented = re.findall(r"auto(?:class|function|exception):: saebook\.(\w+)", page)
