@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from saebook.book import budgets
-from saebook.claims import ledger, results, standings
+from saebook.claims import ledger, results, standings, wording
 from saebook.claims.results import Live
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget, SweepBudget, TrainingBudget
@@ -126,18 +126,8 @@ class Chapter:
         subject = self.subject if isinstance(self.budget, SubjectBudget) else None
         own = self.budget == budgets.resolve(self.name, self.budget.tier)
         seconds = time.monotonic() - self._begun
-        results.write(
-            self.name,
-            self.budget,
-            subject,
-            points,
-            live,
-            findings,
-            figure,
-            own=own,
-            trained=self.trained,
-            seconds=seconds,
-        )
+        costs = {"trained": self.trained, "seconds": seconds}
+        results.write(self.name, self.budget, subject, points, live, findings, figure, own=own, **costs)
         return verdicts(self.name, live, self.budget.tier)
 
     @property
@@ -166,7 +156,8 @@ def verdicts(name: str, live: Live, tier: str) -> pd.DataFrame:
     rows = [
         {
             "claim": claim.claim, "verdict": standings.judged(claim, live[claim.live], tier),
-            "here (95 % interval)": standings.shown(live[claim.live]), "paper": claim.expected, "quantity": claim.quantity,
+            "here (95 % interval)": wording.interval(live[claim.live]), "replicates if": wording.criterion(claim),
+            "the paper": wording.paper(claim), "quantity": claim.quantity,
         }
         for claim in ledger.judged_by(name)
     ]  # fmt: skip

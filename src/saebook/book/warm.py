@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -242,9 +243,7 @@ def _run(order: dict) -> None:
 
     jupyter_kernel.prepare()
     jupyter_kernel.reseed()
-    from saebook import cli
-
-    sys.exit(cli.main(order["arguments"]))
+    runpy.run_module("saebook.cli", run_name="__main__")
 
 
 if __name__ == "__main__":

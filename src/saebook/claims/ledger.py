@@ -76,16 +76,6 @@ class Claim(BaseModel):
     def paper(self) -> str:
         return self.id.split(".")[0]
 
-    @property
-    def expected(self) -> str:
-        """The paper's side of the table, with the precision that it has."""
-        number = "" if self.paper_value is None else f"{self.paper_value:g}"
-        if self.not_comparable:
-            return number or "no number"
-        if self.band:
-            return f"{number or 'a value'} (judged: {self.band[0]:g} to {self.band[1]:g})"
-        return f"{self.side} {self.null_value:g}" + (f" (paper: {number})" if number else "")
-
 
 def load(prefix: str = "") -> list[Claim]:
     """The claims whose id starts with `prefix`, in the order of the book, then those that no chapter judges.
