@@ -8,6 +8,7 @@ What lies between these lines is the chapter's own.
 """
 
 import functools
+import math
 import time
 from typing import Any
 
@@ -166,9 +167,13 @@ def verdicts(name: str, live: Live, tier: str) -> pd.DataFrame:
     )
 
 
+def _fixed(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "no value" if math.isnan(value) else "no limit"
+
+
 def intervals(live: dict[str, Interval]) -> pd.DataFrame:
     """Named intervals as a table."""
-    rows = {name: [f"{one.mean:.4f}", f"{one.low:.4f}", f"{one.high:.4f}", one.n] for name, one in live.items()}
+    rows = {name: [*(_fixed(end) for end in (one.mean, one.low, one.high)), one.n] for name, one in live.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "n"])
 
 

@@ -5,6 +5,7 @@ import math
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from saebook.plotting.style import finished, look, style
 
@@ -35,4 +36,5 @@ def training_curves(curves: pd.DataFrame) -> Figure:
             line = ("-", "--", ":", "-.")[number % 4]
             ax.plot(mine.tokens, mine[column], line, color=look("relu").colour, linewidth=1.2, label=f"seed {seed}")
         ax.set(yscale="log", xlabel="training tokens", ylabel=words)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     return finished(figure, left, columns=4)
