@@ -7,8 +7,8 @@ import nbformat
 import pytest
 import yaml
 
-from saebook.book import budgets, new, runner
-from saebook.book.site import contents
+from saebook.book import budgets, new, runner, status
+from saebook.book.site import contents, staging
 from saebook.claims import ledger
 from saebook.common import paths, sidecar
 from saebook.common.errors import UserError
@@ -27,7 +27,7 @@ def copy(tmp_path, monkeypatch):
     (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
     (tmp_path / "requirements.lock").write_text((ROOT / "requirements.lock").read_text())
     (tmp_path / "data").mkdir()
-    for folder in ("papers", "subjects"):
+    for folder in ("papers", "subjects", "results", "choices.yml"):
         (tmp_path / "data" / folder).symlink_to(ROOT / "data" / folder)
     (tmp_path / "notebooks" / "gated").mkdir(parents=True)
     for suffix in (".ipynb", ".yml"):
@@ -42,7 +42,7 @@ def files_of(folder):
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and "data/" not in str(p)}
 
 
-def test_a_new_chapter_is_two_files_and_stands_in_contents_budgets_and_ledger(copy):
+def test_new_chapter_is_two_files_and_is_in_contents_budgets_and_ledger(copy):
     before = files_of(copy)
     written = new.new("gated/fig17_other_models")
     assert {p.relative_to(copy).as_posix() for p in written} == files_of(copy) - before
@@ -58,11 +58,16 @@ def test_a_new_chapter_is_two_files_and_stands_in_contents_budgets_and_ledger(co
     assert claim.id == "gated.fig17.recovers"
 
 
-def test_a_new_chapter_runs_at_smoke_tier_and_passes_nbval(copy):
+def test_new_chapter_runs_at_smoke_tier_and_passes_nbval(copy):
     notebook, _ = new.new("gated/fig17_other_models")
     record, page = runner.run("gated/fig17_other_models", "smoke")
     assert record.status == "ok", record.error
     assert any("image/png" in o.get("data", {}) for c in nbformat.read(page, 4).cells for o in c.get("outputs", []))
+    (copy / "book").symlink_to(ROOT / "book")
+    staged = staging.stage("smoke", [status.state(name, "smoke") for name in sidecar.names()])
+    page = (staged / "notebooks" / "gated" / "fig17_other_models.ipynb").read_text()
+    assert "result-box" in page and "saebook run gated/fig17_other_models" in page
+    assert "notebooks/gated/fig17_other_models" in (staged / "_toc.yml").read_text()
     command = [
         sys.executable,
         "-m",
@@ -78,7 +83,7 @@ def test_a_new_chapter_runs_at_smoke_tier_and_passes_nbval(copy):
     assert checked.returncode == 0, checked.stdout[-2000:]
 
 
-def test_a_new_chapter_keeps_the_rules_of_notebooks(copy):
+def test_new_chapter_keeps_the_rules_of_notebooks(copy):
     notebook, _ = new.new("gated/fig17_other_models")
     cells = nbformat.read(notebook, 4).cells
     code = [c for c in cells if c.cell_type == "code"]
@@ -100,7 +105,7 @@ def test_a_new_chapter_keeps_the_rules_of_notebooks(copy):
         ("topk/fig03_rate", None, "name a chapter with --like"),
     ],
 )
-def test_a_bad_name_is_refused_and_nothing_is_written(copy, name, like, words):
+def test_bad_name_is_refused_and_nothing_is_written(copy, name, like, words):
     before = files_of(copy)
     with pytest.raises(UserError, match=words):
         new.new(name, like)
