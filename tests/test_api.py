@@ -51,7 +51,7 @@ def test_type_checkers_see_the_same_objects():
                 assert saebook._WHERE[alias.asname or alias.name] == f"{node.module}:{alias.name}"
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         saebook.trian  # noqa: B018
     assert not hasattr(saebook, "torch")
@@ -82,13 +82,13 @@ def test_public_docstrings_are_valid_for_sphinx(name):
         assert not any(text[:1].isalnum() for text in between[1:]), documentation
 
 
-def test_the_api_page_documents_exactly_the_public_names():
+def test_api_page_documents_exactly_the_public_names():
     page = (ROOT / "book" / "api.md").read_text()
     documented = re.findall(r"auto(?:class|function|exception):: saebook\.(\w+)", page)
     assert sorted(documented) == sorted(PUBLIC)
 
 
-def test_the_version_is_said_once_and_repeated_truly():
+def test_version_is_the_same_everywhere():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     assert re.search(rf"^## \[{re.escape(version)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -152,7 +152,7 @@ def test_tests_mirror_modules():
     assert unmirrored(TESTS, SRC) == []
 
 
-def test_the_architecture_page_gives_the_same_order_of_stations():
+def test_architecture_page_gives_the_same_order_of_stations():
     assert f"\n{' < '.join(STATIONS)}\n" in (paths.root() / "ARCHITECTURE.md").read_text("utf-8")
 
 
@@ -184,17 +184,17 @@ def tree(tmp_path):
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from saebook.training import sweep",
     ],
 )
-def test_a_planted_upward_import_is_reported(tree, line):
+def test_planted_upward_import_is_reported(tree, line):
     home = tree(sae__relu=line, training__sweep="from saebook.sae import relu\nimport json")
     (reported,) = upward_imports(home)
     assert reported.startswith("sae.relu imports training")
 
 
-def test_a_planted_folder_outside_the_stations_is_reported(tree):
+def test_planted_folder_outside_the_stations_is_reported(tree):
     assert upward_imports(tree(utilities__misc="")) == ["utilities.misc is in no station"]
 
 
-def test_a_planted_import_between_papers_is_reported(tree):
+def test_planted_import_between_papers_is_reported(tree):
     home = tree(
         papers__gated__toys__jump="from saebook.papers.gated import plans\nfrom saebook.papers.topk.plans import PLANS",
         papers__gated__plans="", papers__topk__plans="from saebook.papers import topk",
@@ -202,7 +202,7 @@ def test_a_planted_import_between_papers_is_reported(tree):
     assert imports_between_papers(home) == ["papers.gated.toys.jump imports papers.topk.plans.PLANS"]
 
 
-def test_a_planted_cycle_is_reported(tree):
+def test_planted_cycle_is_reported(tree):
     home = tree(
         sae__a="from saebook.sae import b",
         sae__b="def f():\n    from saebook.sae.c import x",
@@ -241,7 +241,7 @@ def test_planted_names_are_told_apart(tree, one, other, expected):
     assert bool(confusable(home)) == expected
 
 
-def test_a_planted_test_without_a_module_is_reported(tree, tmp_path):
+def test_planted_test_without_a_module_is_reported(tree, tmp_path):
     home = tree(sae__relu="")
     for name in ("test_house.py", "sae/test_relu.py", "sae/test_other.py", "text/test_relu.py"):
         file = tmp_path / "tests" / name

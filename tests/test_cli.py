@@ -20,7 +20,7 @@ FIGURE = "gated/fig02_shrinkage_toy"
     "arguments",
     [None, ["params", "gated/fig05_pareto"], ["run", "gated/fig05_pareto", "-p", "layr", "1"], ["run", "nothing"]],
 )
-def test_a_quick_answer_does_not_wait_for_pytorch(arguments):
+def test_quick_answer_does_not_wait_for_pytorch(arguments):
     call = f"cli.main({arguments})" if arguments else "None"
     program = (
         f"import sys; from saebook import cli; {call}; print([m for m in ('torch', 'pandas') if m in sys.modules])"
@@ -42,7 +42,7 @@ def test_a_quick_answer_does_not_wait_for_pytorch(arguments):
         (KeyboardInterrupt(), "saebook: interrupted"),
     ],
 )
-def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, error, words):
+def test_errors_of_the_machine_are_one_line(monkeypatch, capsys, error, words):
     def refuse(options):
         raise error
 
@@ -52,7 +52,7 @@ def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, error, words)
     assert said.startswith(words) and len(said.splitlines()) == 1
 
 
-def test_a_fault_of_the_library_keeps_its_traceback(monkeypatch):
+def test_library_errors_keep_their_traceback(monkeypatch):
     def fail(options):
         raise FileNotFoundError(errno.ENOENT, "No such file", "/a/file")
 
@@ -76,7 +76,7 @@ def test_a_fault_of_the_library_keeps_its_traceback(monkeypatch):
         (["subject", "train", "x", "--set", "layers", "two"], "layers"),
     ],
 )
-def test_a_wrong_argument_is_one_line_and_status_2(capsys, arguments, words):
+def test_wrong_argument_is_one_line_and_status_2(capsys, arguments, words):
     assert cli.main(arguments) == 2
     said = capsys.readouterr().err
     assert words in said and len(said.splitlines()) == 1 and said.startswith("saebook: ")

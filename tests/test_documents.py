@@ -38,7 +38,7 @@ def tree():
     return named
 
 
-def test_the_annotated_tree_names_every_module_once():
+def test_annotated_tree_names_every_module_once():
     home = ROOT / "src" / "saebook"
     modules = [f.relative_to(home).with_suffix("").as_posix() for f in home.rglob("*.py")]
     assert sorted(tree()) == sorted(m for m in modules if not m.endswith("/__init__"))
@@ -61,7 +61,7 @@ def test_commands_that_are_shown_exist(name):
         assert set(target) & targets, f"{name} shows `make {target}`"
 
 
-def test_the_example_of_the_readme_uses_public_names():
+def test_example_of_the_readme_uses_public_names():
     import saebook
 
     (example,) = re.findall(r"```python\n(.*?)```", text("README.md"), re.DOTALL)

@@ -34,7 +34,7 @@ def lines_of(cell):
     return [line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
-def test_a_chapter_has_short_cells_and_more_prose_than_code(notebook):
+def test_chapter_has_short_cells_and_more_prose_than_code(notebook):
     cells = code_of(notebook)
     assert 8 <= len(cells) <= 12
     work = [c for c in cells if "parameters" not in tags_of(c)]
@@ -48,13 +48,13 @@ def test_a_chapter_has_short_cells_and_more_prose_than_code(notebook):
     assert len(prose.split()) >= 8 * code_lines
 
 
-def test_a_chapter_opens_and_closes_in_one_line_each(notebook):
+def test_chapter_opens_and_closes_in_one_line_each(notebook):
     code = "\n".join(c.source for c in code_of(notebook))
     assert len(re.findall(r"^page = chapter\.open\(\"[\w/]+\", globals\(\)\)$", code, re.MULTILINE)) == 1
     assert len(re.findall(r"^page\.close\(", code, re.MULTILINE)) == 1
 
 
-def test_a_chapter_opens_with_its_own_name():
+def test_chapter_opens_with_its_own_name():
     for name in NAMES:
         text = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
         assert f'chapter.open(\\"{name}\\", globals())' in text, name
@@ -69,7 +69,7 @@ def test_plumbing_is_folded_and_the_build_adds_the_rest(notebook):
     assert "Run it again" not in prose and "By the end of this page" not in prose
 
 
-def test_a_notebook_is_stored_clean(notebook):
+def test_notebook_is_stored_clean(notebook):
     assert notebook.metadata.kernelspec.name == "python3"
     for cell in code_of(notebook):
         assert not cell.outputs and cell.execution_count is None
@@ -124,14 +124,14 @@ def test_figure_labels_are_unique_in_the_book():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sidecar_says_what_a_reader_needs(name):
+def test_sidecars_are_complete(name):
     card = sidecar.load(name)
     assert card.title[0].isupper() and len(card.title) <= 70
     for words in (card.differs, card.caveat):
         assert words.endswith(".") and 20 < len(words) < 400 and not re.search(r"\d\.\d", words), (name, words)
 
 
-def test_the_configuration_has_only_keys_that_are_read():
+def test_configuration_has_only_keys_that_are_read():
     import jupyter_book
 
     default = yaml.safe_load((paths.Path(jupyter_book.__file__).parent / "default_config.yml").read_text())

@@ -31,7 +31,7 @@ def pins(lock):
     return {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in map(Requirement, lock)}
 
 
-def test_the_lock_holds_plain_versions_only(lock):
+def test_lock_holds_plain_versions_only(lock):
     for line in lock:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), f"{line} is no plain pin"
 
@@ -43,7 +43,7 @@ def test_conda_holds_the_same_pins(lock):
     assert "python=3.11" in environment["dependencies"]
 
 
-def test_the_packages_ranges_admit_the_pins(pins):
+def test_packages_ranges_admit_the_pins(pins):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for line in project["dependencies"] + project["optional-dependencies"]["dev"]:
         wanted = Requirement(line)
@@ -65,12 +65,12 @@ def test_every_package_that_the_library_imports_is_declared():
         assert declared & {canonicalize_name(name) for name in owners.get(root, [root])}, f"{root} is not declared"
 
 
-def test_the_users_packages_are_there(pins):
+def test_packages_for_users_are_installed(pins):
     assert set(ASKED_FOR) <= set(pins)
     assert pins["jupyter-book"].startswith("1.")
 
 
-def test_the_corpus_packages_are_pinned(pins):
+def test_corpus_packages_are_pinned(pins):
     from saebook.text import prose
 
     assert {canonicalize_name(name) for name in prose.PACKAGES} <= set(pins)

@@ -15,7 +15,7 @@ def test_unset_parameters_take_the_tiers_value():
     assert {field: budget.plain()[field] for field in values} == values
 
 
-def test_what_is_asked_for_wins():
+def test_given_parameters_win():
     budget = budgets.resolve(NAME, "cpu", seeds=[5], layer=0, site="mlp_out", baseline_width=2, context=32, batch=64)
     assert (budget.seeds, budget.layer, budget.site, budget.baseline_width) == ((5,), 0, "mlp_out", 2.0)
     assert isinstance(budget.baseline_width, float) and (budget.context, budget.batch) == (32, 64)
@@ -37,7 +37,7 @@ def test_what_is_asked_for_wins():
         ({"layr": 3}, "unknown parameter 'layr'"),
     ],
 )
-def test_what_cannot_be_used_is_refused(asked, words):
+def test_invalid_parameters_are_refused(asked, words):
     with pytest.raises(UserError, match=words):
         budgets.resolve(NAME, "cpu", **asked)
 
@@ -49,7 +49,7 @@ def test_rates_by_width_and_by_site_are_checked():
         budgets.resolve("gated/fig12_sites", "cpu", gated_lr={"nowhere": 0.1})
 
 
-def test_an_unknown_plan_is_named(tmp_path, monkeypatch):
+def test_unknown_plan_is_named(tmp_path, monkeypatch):
     (tmp_path / "_config.yml").write_text("")
     (tmp_path / "notebooks" / "gated").mkdir(parents=True)
     (tmp_path / "notebooks" / "gated" / "fig99.yml").write_text("title: t\nplan: nonsense\n")

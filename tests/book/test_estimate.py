@@ -23,7 +23,7 @@ PAST_THE_SITE = [
 
 
 @pytest.mark.parametrize(("methods", "skip"), [(METHODS, 1), (PAST_THE_SITE, 0)])
-def test_the_estimate_is_within_a_factor_of_two_of_a_measured_run(
+def test_estimate_is_within_a_factor_of_two_of_a_measured_run(
     small_subject, text_folder, tmp_path, monkeypatch, methods, skip
 ):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
@@ -76,7 +76,7 @@ def test_every_site_of_a_chapter_is_counted(quick):
     assert sites.trains == 2 * 2 * 2 * (2 + 2) and sites.seconds["training"] == 400.0
 
 
-def test_what_the_hub_must_give_is_named(quick, monkeypatch):
+def test_model_to_download_is_named(quick, monkeypatch):
     monkeypatch.setattr(estimate, "_size", lambda name: "5.3 GB")
     (paper,) = estimate.estimate("paper", ["gated/fig05_pareto"])
     assert (
@@ -86,12 +86,12 @@ def test_what_the_hub_must_give_is_named(quick, monkeypatch):
     assert "not known before its subject is here" in estimate.table([paper], 1)[1]
 
 
-def test_a_chapter_without_a_subject_costs_its_start(quick):
+def test_chapter_without_a_subject_costs_its_start(quick):
     (toy,) = estimate.estimate("cpu", ["gated/fig02_shrinkage_toy"])
     assert (toy.total, toy.trains, toy.download, toy.known) == (1.0, 0, "nothing", True)
 
 
-def test_a_subject_that_is_not_there_is_one_line(monkeypatch, tmp_path):
+def test_missing_subject_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="no subject folder") as refused:
         probe.start(str(tmp_path / "none"))

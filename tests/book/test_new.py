@@ -1,5 +1,6 @@
 """A figure is two files: what `saebook new` writes runs, passes nbval, and stands in the book, its ledger and its budgets."""
 
+import shutil
 import subprocess
 import sys
 
@@ -23,16 +24,13 @@ CLAIM = {
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """A copy of the book's own files with one chapter, and its data by link."""
+    """A copy of the book's own files, with its data by link."""
     (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
     (tmp_path / "requirements.lock").write_text((ROOT / "requirements.lock").read_text())
     (tmp_path / "data").mkdir()
     for folder in ("papers", "subjects", "results", "choices.yml"):
         (tmp_path / "data" / folder).symlink_to(ROOT / "data" / folder)
-    (tmp_path / "notebooks" / "gated").mkdir(parents=True)
-    for suffix in (".ipynb", ".yml"):
-        name = f"notebooks/gated/fig05_pareto{suffix}"
-        (tmp_path / name).write_text((ROOT / name).read_text())
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
     monkeypatch.setenv("SAEBOOK_CACHE", str(ROOT / "data" / "cache"))
     return tmp_path
@@ -47,9 +45,9 @@ def test_new_chapter_is_two_files_and_is_in_contents_budgets_and_ledger(copy):
     written = new.new("gated/fig17_other_models")
     assert {p.relative_to(copy).as_posix() for p in written} == files_of(copy) - before
     assert len(written) == 2
-    assert sidecar.names() == ["gated/fig05_pareto", "gated/fig17_other_models"]
+    assert "gated/fig17_other_models" in sidecar.names()
     (part,) = [p for p in contents.contents(set(), sidecar.names())["parts"] if p["caption"].startswith("Gated")]
-    assert part["chapters"][1]["file"] == "notebooks/gated/fig17_other_models"
+    assert "notebooks/gated/fig17_other_models" in [one["file"] for one in part["chapters"]]
     for tier in ("smoke", "cpu", "gpu", "paper"):
         assert budgets.resolve("gated/fig17_other_models", tier) == budgets.resolve("gated/fig05_pareto", tier)
     card = yaml.safe_load(written[1].read_text())
@@ -102,7 +100,6 @@ def test_new_chapter_keeps_the_rules_of_notebooks(copy):
         ("gated/" + "x" * 5000, None, "not a chapter's name"),
         ("gated/fig05_pareto", None, "exists: choose another name"),
         ("gated/fig17", "gated/fig5_pareto", "did you mean gated/fig05_pareto"),
-        ("topk/fig03_rate", None, "name a chapter with --like"),
     ],
 )
 def test_bad_name_is_refused_and_nothing_is_written(copy, name, like, words):

@@ -114,7 +114,7 @@ def test_values_that_do_not_fit_are_refused_in_one_line(notebook, given, words):
         "x = {1: [y]}",
     ],
 )
-def test_a_parameters_cell_holds_literals_of_plain_types_only(notebook, line):
+def test_parameters_cell_holds_literals_of_plain_types_only(notebook, line):
     with pytest.raises(UserError, match=r"must assign a literal|has the type"):
         parameters.of(notebook(f"good: int = 1\n{line}"))
 
@@ -132,14 +132,14 @@ def test_a_parameters_cell_holds_literals_of_plain_types_only(notebook, line):
         (b'{"nbformat": 4, "cells": []}', "exactly one"),
     ],
 )
-def test_a_damaged_notebook_is_named(tmp_path, content, words):
+def test_damaged_notebook_is_named(tmp_path, content, words):
     file = tmp_path / "note.ipynb"
     file.write_bytes(content)
     with pytest.raises(UserError, match=words):
         parameters.of(file)
 
 
-def test_a_parameters_cell_that_is_not_python_is_named(notebook):
+def test_parameters_cell_that_is_not_python_is_named(notebook):
     with pytest.raises(UserError, match="not valid Python"):
         parameters.of(notebook("layer: int ="))
     with pytest.raises(UserError, match="not valid Python"):
@@ -147,14 +147,14 @@ def test_a_parameters_cell_that_is_not_python_is_named(notebook):
 
 
 @pytest.mark.parametrize("content", [b"layer: \xff", b"- 1\n", b"a: [", b"", b"{" * 5000])
-def test_a_parameters_file_that_cannot_be_used_is_named(tmp_path, content):
+def test_parameters_file_that_cannot_be_used_is_named(tmp_path, content):
     file = tmp_path / "given.yml"
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"parameters file .*given.yml (cannot be read|must map)"):
         parameters.read_file(file)
 
 
-def test_a_parameters_file_reads_yaml_and_json(tmp_path):
+def test_parameters_file_reads_yaml_and_json(tmp_path):
     file = tmp_path / "given"
     file.write_text("lr: 1e-3\nseeds: [0, 1]\n")
     assert parameters.read_file(file) == {"lr": 1e-3, "seeds": [0, 1]}
@@ -162,7 +162,7 @@ def test_a_parameters_file_reads_yaml_and_json(tmp_path):
     assert parameters.read_file(file) == {"layer": 2}
 
 
-def test_the_same_parameter_twice_is_refused():
+def test_same_parameter_twice_is_refused():
     assert parameters.pairs([("a", "1"), ("b", "2")]) == {"a": "1", "b": "2"}
     with pytest.raises(UserError, match="-p a is given twice"):
         parameters.pairs([("a", "1"), ("a", "2")])

@@ -36,7 +36,7 @@ def test_names_that_are_not_folders_stay(tmp_path):
     assert preflight.absolute({"subject": "gpt2"}, tmp_path) == {"subject": "gpt2"}
 
 
-def test_the_books_own_budgets_pass():
+def test_books_own_budgets_pass():
     preflight.check(budgets.resolve(FIGURE, "cpu"))
     preflight.check(budgets.resolve("gated/fig12_sites", "cpu"))
     preflight.check(budgets.resolve("gated/fig02_shrinkage_toy", "cpu"))
@@ -57,7 +57,7 @@ def test_the_books_own_budgets_pass():
         ({"source": "nowhere"}, "source must be environment, folder:PATH or hub:NAME, not 'nowhere'"),
     ],
 )
-def test_what_does_not_exist_is_refused(asked, words, monkeypatch):
+def test_missing_folders_are_refused(asked, words, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=words):
         preflight.check(budgets.resolve(FIGURE, "smoke", **asked))
@@ -75,7 +75,7 @@ def test_layers_of_a_folders_model_and_of_several_sites(model):
     ("content", "words"),
     [(None, "has no config.json"), ("{", "is damaged"), ("[]", "is damaged"), ("\xff", "is damaged")],
 )
-def test_a_folder_that_is_not_a_model_is_refused(model, content, words):
+def test_folder_that_is_not_a_model_is_refused(model, content, words):
     file = model / "config.json"
     file.unlink() if content is None else file.write_text(content, "latin-1")
     with pytest.raises(UserError, match=words):
@@ -87,6 +87,6 @@ def test_ratings_must_be_a_folder():
         preflight.check(budgets.resolve("gated/fig07_interpretability", "smoke", ratings="/nowhere"))
 
 
-def test_a_subject_outside_the_subjects_folder_is_not_embedded():
+def test_subject_outside_the_subjects_folder_is_not_embedded():
     assert preflight._embedded("prose-4l128") == paths.data() / "subjects" / "prose-4l128"
     assert preflight._embedded("../papers") is preflight._embedded("") is preflight._embedded("/tmp") is None

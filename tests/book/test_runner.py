@@ -52,7 +52,7 @@ def everything(folder):
     return sorted((file, file.stat().st_mtime_ns) for file in folder.rglob("*"))
 
 
-def test_a_good_run_is_recorded_and_other_parameters_have_a_page_of_their_own(book):
+def test_run_is_recorded_and_other_parameters_get_their_own_page(book):
     book("print(seeds, layer)")
     kept, file = runner.run("paper/note", given={"seeds": "1,2", "layer": "3"})
     assert (kept.status, kept.error, kept.unran) == ("ok", None, 0)
@@ -82,7 +82,7 @@ def test_a_good_run_is_recorded_and_other_parameters_have_a_page_of_their_own(bo
         ("import time\ntime.sleep(60)", "timeout", "longer than 4 s"),
     ],
 )
-def test_a_bad_run_says_how_it_ended(book, cell, status, words):
+def test_failed_run_records_how_it_ended(book, cell, status, words):
     book(cell, "print('never')")
     kept, file = runner.run("paper/note", timeout=4)
     assert kept.status == status
@@ -93,7 +93,7 @@ def test_a_bad_run_says_how_it_ended(book, cell, status, words):
     assert runner.record(file) == kept
 
 
-def test_a_failed_run_keeps_the_good_page_and_a_good_run_removes_the_failed_one(book):
+def test_failed_run_keeps_the_good_page_and_a_good_run_removes_the_failed_one(book):
     book("assert layer is None or layer == 1, 'wrong layer'")
     _, page = runner.run("paper/note")
     good = page.read_bytes()
@@ -109,7 +109,7 @@ def test_a_failed_run_keeps_the_good_page_and_a_good_run_removes_the_failed_one(
     assert not failed.exists() and runner.latest("paper/note", "smoke") == page
 
 
-def test_a_notebook_without_a_kernelspec_runs(book, tmp_path):
+def test_notebook_without_a_kernelspec_runs(book, tmp_path):
     book("print(1)", metadata={})
     out = tmp_path / "a {b} c" / "out.ipynb"
     kept, file = runner.run("paper/note", out=out)
@@ -129,7 +129,7 @@ def test_a_notebook_without_a_kernelspec_runs(book, tmp_path):
         ("paper", "no notebook 'paper'"),
     ],
 )
-def test_a_name_that_is_not_a_notebook_is_refused(book, tmp_path, name, words):
+def test_name_that_is_not_a_notebook_is_refused(book, tmp_path, name, words):
     book()
     evil = tmp_path.parent / "outside" / "evil.ipynb"
     evil.parent.mkdir(exist_ok=True)
@@ -139,7 +139,7 @@ def test_a_name_that_is_not_a_notebook_is_refused(book, tmp_path, name, words):
     assert len(str(refused.value)) < 400 and str(refused.value).isprintable()
 
 
-def test_a_name_may_be_a_path(book):
+def test_name_may_be_a_path(book):
     file = book()
     for name in (
         "paper/note",
@@ -151,7 +151,7 @@ def test_a_name_may_be_a_path(book):
         assert runner.source(name) == file
 
 
-def test_a_link_to_a_notebook_outside_is_refused(book, tmp_path):
+def test_link_to_a_notebook_outside_is_refused(book, tmp_path):
     file = book()
     outside = tmp_path / "elsewhere.ipynb"
     file.rename(outside)
@@ -184,7 +184,7 @@ def test_a_link_to_a_notebook_outside_is_refused(book, tmp_path):
         ({"tier": "cpu"}, "give the tier once"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_before_anything_runs(asked, words):
+def test_value_out_of_bounds_is_refused_before_anything_runs(asked, words):
     with pytest.raises(UserError, match=words) as refused:
         runner.request(FIGURE, "smoke", asked)
     assert str(refused.value).isprintable()
@@ -202,21 +202,21 @@ def test_a_value_out_of_bounds_is_refused_before_anything_runs(asked, words):
         ("topk/fig02_activations", {"ks": [2**23]}),
     ],
 )
-def test_the_bounds_of_other_chapters_hold_too(name, asked):
+def test_bounds_of_other_chapters_hold_too(name, asked):
     known = budgets.budget_class(name).model_fields
     assert set(asked) <= set(known)
     with pytest.raises(UserError, match=next(iter(asked))):
         budgets.resolve(name, "smoke", **asked)
 
 
-def test_the_tiers_own_values_are_the_tiers_own(tmp_path):
+def test_values_of_the_tier_count_as_its_own(tmp_path):
     own = budgets.resolve(FIGURE, "smoke")
     asked = runner.request(FIGURE, "smoke", {"layer": str(own.layer), "seeds": ",".join(map(str, own.seeds))})
     assert asked.own and asked.budget == own
     assert not runner.request(FIGURE, "smoke", {"layer": own.layer + 1}).own
 
 
-def test_a_tier_without_a_budget_is_refused_before_anything_runs(monkeypatch):
+def test_tier_without_a_budget_is_refused_before_anything_runs(monkeypatch):
     with pytest.raises(UserError, match="tier 'huge' is not known"):
         runner.request(FIGURE, "huge")
     with pytest.raises(UserError, match=r"gated/fig05_pareto has no budget at tier overnight: run it at smoke"):
@@ -268,7 +268,7 @@ def test_refused_commands_are_one_line_and_write_nothing(book, tmp_path):
     assert everything(tmp_path) == before
 
 
-def test_a_kernel_that_cannot_start_is_one_line(book, tmp_path):
+def test_kernel_that_cannot_start_is_one_line(book, tmp_path):
     book("1")
     kernel = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
@@ -280,7 +280,7 @@ def test_a_kernel_that_cannot_start_is_one_line(book, tmp_path):
 
 
 @pytest.mark.parametrize("variable", ["SAEBOOK_BUILD", "SAEBOOK_RUNS", "SAEBOOK_CACHE"])
-def test_a_folder_that_is_a_file_is_refused_before_anything_runs(book, tmp_path, monkeypatch, variable):
+def test_folder_that_is_a_file_is_refused_before_anything_runs(book, tmp_path, monkeypatch, variable):
     book("1")
     (tmp_path / "file").write_text("a file")
     monkeypatch.setenv(variable, str(tmp_path / "file" / "deeper"))
@@ -290,7 +290,7 @@ def test_a_folder_that_is_a_file_is_refused_before_anything_runs(book, tmp_path,
     assert everything(tmp_path) == before
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(book, tmp_path, monkeypatch):
+def test_folder_that_cannot_be_written_is_refused_before_anything_runs(book, tmp_path, monkeypatch):
     book("1")
     before = everything(tmp_path)
     monkeypatch.setattr(preflight.os, "access", lambda folder, mode: False)
@@ -299,7 +299,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(book, t
     assert everything(tmp_path) == before
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(book):
+def test_leftovers_of_a_killed_run_are_removed(book):
     book("1")
     folder = runner.executed("paper/note", "smoke").parent
     folder.mkdir(parents=True)
@@ -312,7 +312,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(book):
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_says_so_in_one_line_and_leaves_nothing(book, tmp_path, sent, status):
+def test_interrupted_run_says_so_in_one_line_and_leaves_nothing(book, tmp_path, sent, status):
     book("open('begun', 'w').close()\nimport time\ntime.sleep(60)")
     process = subprocess.Popen(
         [sys.executable, "-m", "saebook.cli", "run", "paper/note"],
@@ -339,14 +339,14 @@ def test_an_interrupted_run_says_so_in_one_line_and_leaves_nothing(book, tmp_pat
      b'{"metadata": {"replication": {"name": "a", "tier": "cpu", "status": "ok", "error": null, "seconds": "<b>", "unran": 0,'
      b' "parameters": {}}}}'],
 )  # fmt: skip
-def test_a_damaged_page_has_no_record(tmp_path, content):
+def test_damaged_page_has_no_record(tmp_path, content):
     file = tmp_path / "page.ipynb"
     file.write_bytes(content)
     assert runner.record(file) is None
     assert runner.record(tmp_path / "absent.ipynb") is None
 
 
-def test_an_error_while_an_interrupt_stops_the_kernel_is_an_interrupt(tmp_path, monkeypatch):
+def test_error_during_an_interrupt_counts_as_the_interrupt(tmp_path, monkeypatch):
     import papermill
 
     def execute(*_, **__):

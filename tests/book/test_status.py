@@ -62,7 +62,7 @@ def test_fresh_stale_failed_and_never_run(built, copy):
     assert word(PLANTED) == status.FRESH
 
 
-def test_a_failed_run_is_said_and_the_last_good_page_stays(built):
+def test_failed_run_is_reported_and_the_last_good_page_stays(built):
     broken = built(ended="killed", error="the kernel died")
     failed = status.state(FIGURE, "smoke")
     assert (failed.word, failed.why) == (status.FAILED, "killed: the kernel died")
@@ -72,14 +72,14 @@ def test_a_failed_run_is_said_and_the_last_good_page_stays(built):
     assert (failed.word, failed.file, failed.earlier, failed.record.status) == (status.FAILED, page, True, "killed")
 
 
-def test_the_claims_of_a_chapter_age_its_page(built, copy):
+def test_changed_claims_make_the_page_stale(built, copy):
     built()
     file = copy / "notebooks" / f"{FIGURE}.yml"
     file.write_text(file.read_text().replace("band: [0.35, 0.65]", "band: [0.4, 0.6]"))
     assert status.state(FIGURE, "smoke").why == "changed since: claims"
 
 
-def test_a_recorded_result_speaks_where_this_copy_has_no_page(copy):
+def test_recorded_result_is_used_without_a_live_page(copy):
     budget = budgets.resolve(FIGURE, "cpu")
     kept = {
         "notebook": FIGURE, "tier": "cpu", "parameters": budget.plain(), "findings": {}, "live": {}, "date": "2030-01-02",
@@ -98,13 +98,13 @@ def test_a_recorded_result_speaks_where_this_copy_has_no_page(copy):
     assert state.word == status.NEVER and "is damaged" in state.why
 
 
-def test_a_chapter_without_a_budget_at_a_tier_is_not_an_error():
+def test_chapter_without_a_budget_at_a_tier_is_not_an_error():
     state = status.state(FIGURE, "overnight")
     assert (state.word, state.why) == (status.NEVER, "tier overnight has no budget for it")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"metadata": {"replication": {"na', b"[]"])
-def test_a_damaged_page_is_run_again(built, content):
+def test_damaged_page_is_run_again(built, content):
     page = built()
     page.write_bytes(content)
     state = status.state(FIGURE, "smoke")
@@ -112,7 +112,7 @@ def test_a_damaged_page_is_run_again(built, content):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff", b'{"cells": [{"cell_ty'])
-def test_one_damaged_notebook_has_failed_and_the_others_go_on(built, copy, content):
+def test_damaged_notebook_fails_and_the_others_run(built, copy, content):
     built()
     built(PLANTED)
     (copy / "notebooks" / f"{FIGURE}.ipynb").write_bytes(content)

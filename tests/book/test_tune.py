@@ -31,7 +31,7 @@ def recorded(name, tier):
         "e2e/fig01_pareto",
     ],
 )
-def test_the_budget_holds_what_the_grid_chose(name, tier):
+def test_budget_holds_what_the_grid_chose(name, tier):
     record, table = recorded(name, tier)
     budget = budgets.resolve(name, tier)
     held = {m.name: m.training.lr for m in tune.to_tune(name, budget)}
@@ -45,14 +45,14 @@ def test_the_budget_holds_what_the_grid_chose(name, tier):
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
-def test_the_budget_of_every_site_is_what_the_grid_chose(tier):
+def test_budget_of_every_site_is_what_the_grid_chose(tier):
     record, table = recorded("gated/fig12_sites", tier)
     assert site_rates.budgeted(budgets.resolve("gated/fig12_sites", tier)) == record["findings"]["chosen"]
     assert tuning.chosen(tuning.scores(table)) == record["findings"]["chosen"]
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
-def test_the_shape_at_which_latents_die_is_what_the_grid_chose(tier):
+def test_shape_at_which_latents_die_is_what_the_grid_chose(tier):
     record, table = recorded("topk/fig15_dead_latents", tier)
     budget = budgets.resolve("topk/fig15_dead_latents", tier)
     assert shape_search.deadly(table) == record["findings"]["chosen"]
@@ -60,7 +60,7 @@ def test_the_shape_at_which_latents_die_is_what_the_grid_chose(tier):
     assert not set(record["findings"]["seeds"]) & set(budget.seeds)
 
 
-def test_a_chapter_without_rates_to_tune_is_refused():
+def test_chapter_without_rates_to_tune_is_refused():
     with pytest.raises(UserError, match="nothing to tune for gated/fig02_shrinkage_toy: use one of gated/fig05_pareto"):
         tune.tune("gated/fig02_shrinkage_toy", "cpu")
     with pytest.raises(UserError, match="gated/fig05_pareto has chosen all its rates"):

@@ -23,14 +23,14 @@ def register(tmp_path, monkeypatch):
     return write
 
 
-def test_the_books_own_register_is_whole():
+def test_register_of_the_book_is_valid():
     rows = choices.load()
     assert len(rows) >= 25 and {paper for row in rows for paper in row.papers} == {"gated", "topk", "e2e"}
     assert len({row.question for row in rows}) == len(rows)
     assert "not measured" in choices.table() and "{value" not in choices.table()
 
 
-def test_an_effect_is_read_from_its_recorded_result(register):
+def test_effects_are_read_from_recorded_results(register):
     effect = {"result": "cpu/gated/t", "path": ["penalty", "0.1"], "says": "{value:.1f} times"}
     home = register(effect=[effect])
     assert "| not measured |" in choices.table()
@@ -63,7 +63,7 @@ def test_an_effect_is_read_from_its_recorded_result(register):
         ({"effect": [{"result": "../../x/y", "path": ["a"], "says": "{value}"}]}, r"effect\.0\.result"),
     ],
 )
-def test_a_row_that_means_nothing_is_refused(register, row, words):
+def test_invalid_row_is_refused(register, row, words):
     register(**row)
     with pytest.raises(UserError, match=words) as refused:
         choices.load()
@@ -82,7 +82,7 @@ def test_a_row_that_means_nothing_is_refused(register, row, words):
         (b"- !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )
-def test_a_damaged_register_is_named_in_one_line(register, content, words):
+def test_damaged_register_is_named_in_one_line(register, content, words):
     file = register() / "data" / "choices.yml"
     file.unlink() if content is None else file.write_bytes(content)
     with pytest.raises(UserError, match=words) as refused:

@@ -62,7 +62,7 @@ def test_one_seed_or_none_is_never_enough(claim):
     assert verdict(claim, Interval(math.nan, -math.inf, math.inf, 0)) is Verdict.UNDERPOWERED
 
 
-def test_an_ordering_needs_every_step():
+def test_ordering_needs_every_step():
     right, small, wide, wrong = at(0.2, 0.3), at(0.05, 0.2), at(-0.2, 0.4), at(-0.3, -0.1)
     assert verdict(ORDER, [right, right]) is Verdict.REPLICATES
     assert verdict(ORDER, [right, small]) is Verdict.PARTLY
@@ -72,7 +72,7 @@ def test_an_ordering_needs_every_step():
     assert verdict(ORDER, [Interval(0.2, 0.2, 0.2, 1)]) is Verdict.UNDERPOWERED
 
 
-def test_what_no_machine_can_judge_is_never_judged():
+def test_claims_that_need_people_are_never_judged():
     assert verdict(CLOSED, at(0.2, 0.3)) is Verdict.NOT_COMPARABLE
 
 
@@ -84,20 +84,20 @@ CHANCE = 3 * (0.025 * 0.975 / SIMULATED) ** 0.5  # three standard errors of a sh
 
 def judged(claim, truth, spread, seeds, rng, steps=1):
     """Verdicts on many papers whose true effect is `truth`, each repeated with `seeds` noisy seeds."""
-    found = []
+    verdicts = []
     for _ in range(SIMULATED):
         level = joint_level(steps)
         live = [t_interval(rng.normal(truth, spread, seeds), level) for _ in range(steps)]
-        found.append(verdict(claim, live if claim.kind == "ordering" else live[0]))
-    return found
+        verdicts.append(verdict(claim, live if claim.kind == "ordering" else live[0]))
+    return verdicts
 
 
-def share(found, *words):
-    return np.mean([one in words for one in found])
+def share(verdicts, *words):
+    return np.mean([one in words for one in verdicts])
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-def test_a_false_claim_replicates_at_most_as_often_as_promised(seeds):
+def test_false_claim_replicates_at_most_as_often_as_promised(seeds):
     rng = np.random.default_rng(seeds)
     # At the very edge: no effect, an effect of exactly the smallest size, a value on the end of the band.
     assert share(judged(FEWER, 1.0, 0.05, seeds, rng), Verdict.REPLICATES, Verdict.PARTLY) <= 0.025 + CHANCE
@@ -107,14 +107,14 @@ def test_a_false_claim_replicates_at_most_as_often_as_promised(seeds):
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-def test_a_true_claim_is_refuted_at_most_as_often_as_promised(seeds):
+def test_true_claim_is_refuted_at_most_as_often_as_promised(seeds):
     rng = np.random.default_rng(10 + seeds)
     assert share(judged(FEWER, 0.95, 0.05, seeds, rng), Verdict.DOES_NOT) <= 0.025 + CHANCE
     assert share(judged(HALF, 0.35, 0.05, seeds, rng), Verdict.DOES_NOT, Verdict.PARTLY) <= 0.025 + CHANCE
     assert share(judged(ORDER, 0.1, 0.05, seeds, rng, steps=2), Verdict.DOES_NOT) <= 0.025 + CHANCE
 
 
-def test_a_planted_fault_in_the_rule_would_be_seen():
+def test_planted_faults_in_the_rule_are_detected():
     """An interval at half its width, the fault that one-sided thinking makes, breaks the promise by far."""
     rng = np.random.default_rng(0)
     wrong = [
@@ -143,19 +143,19 @@ def test_nearer_to_the_claim_is_never_judged_worse(claim, path):
 
 
 @pytest.mark.parametrize("claim", [FEWER, MORE, HALF])
-def test_a_narrower_interval_about_the_same_mean_never_loses_a_verdict(claim):
+def test_narrower_interval_about_the_same_mean_never_loses_a_verdict(claim):
     for mean in np.linspace(-0.5, 1.5, 81):
-        found = [verdict(claim, at(mean - half, mean + half)) for half in np.geomspace(1.0, 1e-3, 60)]
-        settled = [one is not Verdict.UNDERPOWERED for one in found]
+        verdicts = [verdict(claim, at(mean - half, mean + half)) for half in np.geomspace(1.0, 1e-3, 60)]
+        settled = [one is not Verdict.UNDERPOWERED for one in verdicts]
         assert settled == sorted(settled)
-        replicated = [one is Verdict.REPLICATES for one in found]
+        replicated = [one is Verdict.REPLICATES for one in verdicts]
         assert replicated == sorted(replicated)
 
 
 # The ledger itself --------------------------------------------------------------------------------------------------------
 
 
-def test_the_ledger_covers_the_three_papers():
+def test_ledger_covers_the_three_papers():
     rows = ledger.load()
     assert {c.paper for c in rows} == {"gated", "topk", "e2e"}
     assert {c.kind for c in rows} == {"value", "direction", "ordering", "slope", "existence"}
@@ -172,7 +172,7 @@ def test_every_claim_has_a_live_quantity_in_its_notebook():
             assert f'\\"{claim.live}\\"' in source, claim.id
 
 
-def test_a_claim_without_a_chapter_names_the_planned_one_or_says_why_not():
+def test_claim_without_a_chapter_names_the_planned_one_or_says_why_not():
     for claim in ledger.load():
         if not claim.notebook:
             assert bool(claim.planned) != bool(claim.not_comparable), claim.id
@@ -208,14 +208,14 @@ def sidecar_of(home, rows):
         ({"where": None}, "where: Input should be"),
     ],
 )
-def test_a_contradictory_row_is_refused_in_one_line(home, row, words):
+def test_contradictory_row_is_refused_in_one_line(home, row, words):
     sidecar_of(home, [GOOD | row])
     with pytest.raises(UserError, match=words) as refused:
         ledger.load()
     assert "notebooks/gated/note.yml" in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_an_id_that_occurs_twice_is_refused(home):
+def test_id_that_occurs_twice_is_refused(home):
     sidecar_of(home, [GOOD])
     (home / "claims.yml").write_text(yaml.safe_dump([GOOD]))
     with pytest.raises(UserError, match=r"gated\.a twice"):

@@ -66,21 +66,21 @@ CODE = "\nADDED = 1\n"
         ("data/subjects/prose-4l128/config.json", "\n", {FIGURE: ["subject"], PLANTED: ["subject"]}),
     ],
 )
-def test_one_change_ages_what_depends_on_it(copy, file, add, ages):
+def test_change_makes_dependants_stale(copy, file, add, ages):
     before = hashes()
     edited(copy / file, add)
     now = hashes()
     assert {name: moved for name in NAMES if (moved := provenance.changed(before[name], now[name]))} == ages
 
 
-def test_a_changed_docstring_or_comment_ages_nothing(copy):
+def test_docstrings_and_comments_do_not_count(copy):
     before = hashes()
     for file in (copy / "saebook" / "training").glob("*.py"):
         file.write_text(file.read_text().replace('"""', '"""Changed: ', 1) + "\n# changed\n")
     assert hashes() == before
 
 
-def test_a_new_architecture_and_a_new_method_of_another_paper_age_nothing(copy):
+def test_new_architectures_and_methods_of_other_papers_do_not_count(copy):
     before = hashes()
     source = (copy / "saebook" / "sae" / "relu.py").read_text()
     (copy / "saebook" / "sae" / "elsewhere.py").write_text(source.replace('@register("relu"', '@register("elsewhere"'))
@@ -88,12 +88,12 @@ def test_a_new_architecture_and_a_new_method_of_another_paper_age_nothing(copy):
     assert hashes() == before
 
 
-def test_the_architectures_that_a_page_names_count(copy):
+def test_architectures_that_a_page_names_count(copy):
     gated = provenance.sources("gated", ['sae = page.untrained("prolu_ste")'])
     assert "sae/prolu.py" in gated and "sae/normalised_relu.py" not in gated and "sae/base.py" in gated
 
 
-def test_a_changed_notebook_ages_itself_alone_and_its_prose_only_the_page(copy):
+def test_changed_notebook_is_stale_alone_and_prose_only_makes_the_page_stale(copy):
     before = hashes()
     file = copy / "notebooks" / f"{FIGURE}.ipynb"
     book = nbformat.read(file, 4)
@@ -109,7 +109,7 @@ def test_a_changed_notebook_ages_itself_alone_and_its_prose_only_the_page(copy):
     assert provenance.changed(before[PLANTED], after[PLANTED], page=True) == []
 
 
-def test_the_sidecar_ages_the_page_by_its_words_and_the_result_by_its_budget(copy):
+def test_sidecar_words_make_the_page_stale_and_its_budget_the_result(copy):
     before = hashes()[FIGURE]
     file = copy / "notebooks" / f"{FIGURE}.yml"
     original = file.read_text()
@@ -141,16 +141,16 @@ def test_imports_are_followed_wherever_they_stand(copy):
     assert not {"cli.py", "book/runner.py", "claims/results.py", "common/paths.py"} & files
 
 
-def test_a_cell_that_is_not_python_counts_by_its_text_only(copy):
+def test_cell_that_is_not_python_counts_by_its_text_only(copy):
     assert provenance.sources("checks", ["%matplotlib inline", "x ="]) == provenance.sources("checks", [])
 
 
-def test_a_budget_without_a_subject_has_hashes_too():
+def test_budget_without_a_subject_has_hashes_too():
     parts = provenance.parts(PLANTED, Budget(tier="cpu"))
     assert parts["subject"] == parts["corpus"] == ""
 
 
-def test_a_damaged_recipe_is_named(copy):
+def test_damaged_recipe_is_named(copy):
     (copy / "data" / "subjects" / "prose-4l128" / "RECIPE.json").write_text("{")
     with pytest.raises(UserError, match=r"RECIPE.json is damaged"):
         hashes()

@@ -65,7 +65,7 @@ def recorded():
     return results.read(NAME, "cpu")
 
 
-def test_a_first_recording_copies_all_three_files(run, home):
+def test_first_recording_copies_all_three_files(run, home):
     run()
     assert record() == [("recorded for the first time",)]
     assert sorted(f.name for f in results.folder("cpu").glob("gated/*")) == ["note.csv", "note.json", "note.png"]
@@ -87,7 +87,7 @@ def test_equal_values_keep_the_old_file_whatever_the_date(run):
     assert recorded()["date"] == "2031-01-01"
 
 
-def test_it_says_which_verdicts_and_numbers_changed(run):
+def test_changed_verdicts_and_numbers_are_listed(run):
     run()
     record()
     run(ratio=1.2, points="l0\n2\n")
@@ -108,7 +108,7 @@ def test_every_measurement_of_a_time_is_kept_and_three_judge(run):
     assert recorded()["timings"]["overhead"] == [0.2]
 
 
-def test_a_time_recorded_before_measurements_were_kept_counts_as_one(run):
+def test_time_recorded_before_measurements_were_kept_counts_as_one(run):
     run(overhead=0.1)
     record()
     file = results.file(NAME, "cpu")
@@ -128,7 +128,7 @@ def test_a_time_recorded_before_measurements_were_kept_counts_as_one(run):
         ({"date": 3}, "is damaged"),
     ],
 )
-def test_a_result_that_is_not_whole_is_refused_and_nothing_is_written(run, home, monkeypatch, others, words):
+def test_result_that_is_not_whole_is_refused_and_nothing_is_written(run, home, monkeypatch, others, words):
     run()
     run(name="gated/other", **others)
     both = [*CLAIMS, *(c.model_copy(update={"notebook": "gated/other"}) for c in CLAIMS)]

@@ -47,7 +47,7 @@ def write(home):
     return write
 
 
-def test_a_live_result_is_strict_json_and_reads_back(write, home):
+def test_live_result_is_strict_json_and_reads_back(write, home):
     made = write(3)
     text = (home / "_build" / "results" / "cpu" / "gated" / "note.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == made == results.read(NAME, "cpu", "live")
@@ -59,7 +59,7 @@ def test_a_live_result_is_strict_json_and_reads_back(write, home):
     assert "3 SAEs trained" in results.provenance_line(made)
 
 
-def test_a_run_does_not_touch_the_recorded_results(write, home):
+def test_run_does_not_touch_the_recorded_results(write, home):
     recorded = results.file(NAME, "cpu")
     recorded.parent.mkdir(parents=True)
     recorded.write_text("recorded")
@@ -67,13 +67,13 @@ def test_a_run_does_not_touch_the_recorded_results(write, home):
     assert recorded.read_text() == "recorded" and len(list((home / "data").rglob("*.*"))) == 1
 
 
-def test_a_page_from_stored_runs_keeps_the_cost_of_training(write):
+def test_page_from_stored_runs_keeps_the_cost_of_training(write):
     first = write(3, seconds=20.0)
     assert write(0, seconds=1.0)["seconds"] == first["seconds"] == 20.0
     assert write(2, seconds=30.0)["seconds"] == 30.0
 
 
-def test_a_first_page_from_stored_runs_takes_the_recorded_cost(write):
+def test_first_page_from_stored_runs_takes_the_recorded_cost(write):
     made = write(3, seconds=20.0)
     results.file(NAME, "cpu").parent.mkdir(parents=True)
     results.file(NAME, "cpu", "live").rename(results.file(NAME, "cpu"))
@@ -91,7 +91,7 @@ def test_other_parameters_never_replace_the_tiers_own_result(write, home):
     assert json.loads(beside.read_text())["parameters"]["seeds"] == [5, 6]
 
 
-def test_the_three_files_are_written_together_or_not_at_all(write, monkeypatch):
+def test_three_files_are_written_together_or_not_at_all(write, monkeypatch):
     figure = plt.figure()
     write(3, figure=figure)
     place = results.file(NAME, "cpu", "live")
@@ -120,7 +120,7 @@ def test_files_written_together_leave_nothing_half_done(tmp_path, monkeypatch):
     assert one.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["one"]
 
 
-def test_a_result_is_stale_as_soon_as_a_part_of_its_provenance_changes(write, monkeypatch):
+def test_result_is_stale_as_soon_as_a_part_of_its_provenance_changes(write, monkeypatch):
     made = write(3)
     budget = Budget(tier="cpu", subject="tiny", eval_rows=1, seeds=(0, 1))
     assert results.stale(made, budget) == []
@@ -144,7 +144,7 @@ GOOD = {"findings": {}, "parameters": {}, "date": "2030-01-02", "device": "a mac
         )),
     ],
 )  # fmt: skip
-def test_a_damaged_result_is_named_in_one_line(home, text):
+def test_damaged_result_is_named_in_one_line(home, text):
     file = results.file(NAME, "cpu")
     file.parent.mkdir(parents=True)
     file.write_text(text)
@@ -153,7 +153,7 @@ def test_a_damaged_result_is_named_in_one_line(home, text):
     assert str(refused.value).isprintable()
 
 
-def test_a_result_in_another_encoding_is_damaged(home):
+def test_result_in_another_encoding_is_damaged(home):
     file = results.file(NAME, "cpu", "live")
     file.parent.mkdir(parents=True)
     file.write_bytes(json.dumps(GOOD | {"device": "\xff"}, ensure_ascii=False).encode("latin-1"))

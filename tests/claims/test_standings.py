@@ -33,7 +33,7 @@ def put(home):
     return put
 
 
-def test_a_larger_tier_speaks_before_a_smaller_one(put):
+def test_larger_tier_wins(put):
     assert standings.standing(HALF).verdict == ledger.NOT_RUN
     put("smoke", 0.4, 0.6)
     assert standings.standing(HALF).verdict == ledger.NOT_RUN
@@ -44,7 +44,7 @@ def test_a_larger_tier_speaks_before_a_smaller_one(put):
     assert (standing.verdict, standing.result["tier"], standing.stale) == ("replicates", "gpu", ("library",))
 
 
-def test_nothing_below_a_claims_own_tier_is_judged(put):
+def test_tiers_below_the_claims_own_are_not_judged(put):
     put("cpu", 0.4, 0.6)
     large = Claim(id="gated.b", kind="value", band=(0.35, 0.65), tier="gpu", **COMMON)
     assert standings.standing(large).verdict == ledger.NOT_RUN
@@ -53,13 +53,13 @@ def test_nothing_below_a_claims_own_tier_is_judged(put):
     assert standings.judged(HALF, Interval(0.5, 0.4, 0.6, 3), "smoke") == ledger.NOT_JUDGED
 
 
-def test_a_missing_key_is_not_a_verdict(put):
+def test_missing_key_is_not_a_verdict(put):
     put("cpu", 0.4, 0.6)
     other = HALF.model_copy(update={"live": "other"})
     assert standings.standing(other, tier="cpu") == standings.Standing(other, ledger.NOT_RUN)
 
 
-def test_a_live_verdict_stands_beside_the_recorded_one_and_never_replaces_it(put):
+def test_live_verdict_never_replaces_the_recorded_one(put):
     put("cpu", 0.4, 0.6)
     put("cpu", 1.1, 1.3, "live")
     put("smoke", 0.4, 0.6, "live")
@@ -72,7 +72,7 @@ def test_a_live_verdict_stands_beside_the_recorded_one_and_never_replaces_it(put
     assert (standing.verdict, standing.own.verdict) == (ledger.NOT_RUN, "does not replicate")
 
 
-def test_a_time_is_judged_by_three_recorded_measurements_and_only_reported_by_a_run(put):
+def test_time_is_judged_by_three_recorded_measurements_and_only_reported_by_a_run(put):
     put("cpu", 0.09, 0.11, "live")
     put("cpu", 0.09, 0.11)
     standing = standings.standing(SLOW, tier="cpu")
@@ -92,7 +92,7 @@ def test_counts_hold_every_claim_once():
     assert sum(sum(words.values()) for words in counts.values()) == len(rows) == len(ledger.load())
 
 
-def test_a_result_whose_chapter_lost_its_budget_is_stale(put, monkeypatch):
+def test_result_whose_chapter_lost_its_budget_is_stale(put, monkeypatch):
     put("gpu", 0.4, 0.6)
     monkeypatch.setattr(ledger, "load", lambda: [HALF])
     (standing,) = standings.standings(budgets.resolve)

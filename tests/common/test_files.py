@@ -34,7 +34,7 @@ def test_one_of_two_processes_makes_the_file(tmp_path):
     assert (tmp_path / "sub" / "made.txt").read_text() == ["one", "two"][said.index("made it\n")]
 
 
-def test_a_file_whose_making_failed_is_absent(tmp_path):
+def test_failed_write_leaves_no_file(tmp_path):
     with pytest.raises(OSError, match="gone"), made_once(tmp_path / "made.txt") as aside:
         aside.write_text("half")
         raise OSError("gone")
@@ -45,7 +45,7 @@ def test_a_file_whose_making_failed_is_absent(tmp_path):
         assert aside is None
 
 
-def test_a_damaged_file_is_reported_and_made_again(tmp_path, capsys):
+def test_damaged_file_is_reported_and_made_again(tmp_path, capsys):
     file = tmp_path / "made.txt"
     file.write_text("hal")
     for expected in ("damaged", ""):
@@ -57,7 +57,7 @@ def test_a_damaged_file_is_reported_and_made_again(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, stop):
+def test_interrupted_write_leaves_the_old_file(tmp_path, stop):
     file = tmp_path / "kept.txt"
     write_text(file, "old\n")
     with pytest.raises(stop), write_whole(file) as aside:
@@ -68,7 +68,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, stop):
     assert file.read_text() == "new\n" and names(tmp_path) == ["kept.txt"]
 
 
-def test_a_folder_appears_whole(tmp_path):
+def test_folder_appears_whole(tmp_path):
     with write_whole(tmp_path / "deep" / "run") as aside:
         aside.mkdir()
         (aside / "a.txt").write_text("a")
@@ -83,7 +83,7 @@ def test_a_folder_appears_whole(tmp_path):
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write: No space left")]
 )
-def test_a_full_disk_is_said_in_one_line(tmp_path, error):
+def test_full_disk_is_reported_in_one_line(tmp_path, error):
     with pytest.raises(UserError, match="is full: free some space"), write_whole(tmp_path / "a.txt") as aside:
         aside.write_text("half")
         raise error
@@ -91,7 +91,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, error):
 
 
 @pytest.mark.skipif(ROOT_USER, reason="root may write anywhere")
-def test_a_read_only_folder_is_said_in_one_line(tmp_path):
+def test_read_only_folder_is_reported_in_one_line(tmp_path):
     tmp_path.chmod(0o500)
     try:
         for write in (lambda file: write_text(file, "a"), lambda file: made_once(file).__enter__()):
@@ -102,7 +102,7 @@ def test_a_read_only_folder_is_said_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
-def test_a_refusal_is_said_in_one_line(tmp_path, number):
+def test_refusal_is_reported_in_one_line(tmp_path, number):
     with pytest.raises(UserError, match="cannot be written to"), write_whole(tmp_path / "a.txt") as aside:
         raise OSError(number, "refused", str(aside))
     # An error about another file is not blamed on this folder.
@@ -110,7 +110,7 @@ def test_a_refusal_is_said_in_one_line(tmp_path, number):
         raise OSError(number, "refused", "/elsewhere/b.txt")
 
 
-def test_a_file_in_the_place_of_a_folder_is_said_in_one_line(tmp_path):
+def test_file_in_the_place_of_a_folder_is_reported_in_one_line(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match="not a folder"):
         write_text(tmp_path / "taken" / "a.txt", "a")

@@ -11,7 +11,7 @@ GOOD = {
 }  # fmt: skip
 
 
-def test_a_good_budget_is_frozen_and_plain_again():
+def test_good_budget_is_frozen_and_plain_again():
     budget = SweepBudget.checked("gated/x", GOOD)
     assert budget.seeds == (0, 1) and budget.source == "environment" and budget.context is None
     assert budget.plain() == GOOD | {"source": "environment", "context": None, "skip": 1, "block": 1024}
@@ -40,7 +40,7 @@ def test_a_good_budget_is_frozen_and_plain_again():
         ({"layr": 3}, "unknown parameter 'layr'"),
     ],
 )
-def test_a_bad_value_is_refused_in_one_line(change, words):
+def test_bad_value_is_refused_in_one_line(change, words):
     with pytest.raises(UserError, match=words) as refused:
         SweepBudget.checked("gated/x", GOOD | change)
     assert (

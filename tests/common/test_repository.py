@@ -43,7 +43,7 @@ def test_address_of_a_clone(tmp_path):
     assert repository_url(tmp_path) is None
 
 
-def test_a_copy_inside_another_repository_does_not_take_its_address(tmp_path):
+def test_copy_inside_another_repository_does_not_take_its_address(tmp_path):
     git(tmp_path, "init", "-q")
     git(tmp_path, "remote", "add", "origin", "https://github.com/owner/other.git")
     (tmp_path / "book").mkdir()

@@ -44,7 +44,7 @@ def test_chapters_come_by_paper_then_figures_tables_and_knobs(home):
     )
 
 
-def test_a_tiers_own_values_win_over_common_ones_and_those_over_the_chapter_it_is_like(home):
+def test_tiers_own_values_win_over_common_ones_and_those_over_the_chapter_it_is_like(home):
     home("gated/a", budgets={"common": {"x": 1, "y": 1, "z": 1}, "smoke": {"z": 2}, "cpu": {}})
     home("gated/b", budgets={"like": "gated/a", "common": {"y": 3}, "cpu": {"z": 4}})
     assert sidecar.load("gated/b").values("cpu") == {"x": 1, "y": 3, "z": 4}
@@ -54,7 +54,7 @@ def test_a_tiers_own_values_win_over_common_ones_and_those_over_the_chapter_it_i
     assert sidecar.load("gated/c").values("smoke") == {"x": 1, "y": 3, "z": 2}
 
 
-def test_a_tier_without_a_budget_and_an_unknown_tier_are_refused(home):
+def test_tier_without_a_budget_and_an_unknown_tier_are_refused(home):
     home("gated/a", budgets={"smoke": {}})
     with pytest.raises(UserError, match="gated/a has no budget at tier cpu: run it at smoke"):
         sidecar.load("gated/a").values("cpu")
@@ -76,7 +76,7 @@ def test_a_tier_without_a_budget_and_an_unknown_tier_are_refused(home):
         (b"title: t\nplan: p\nbudgets: {cloud: {}}", "cloud: Extra inputs"),
     ],
 )
-def test_a_damaged_sidecar_is_refused_in_one_line(home, content, words):
+def test_damaged_sidecar_is_refused_in_one_line(home, content, words):
     file = home("gated/a")
     file.write_bytes(content)
     with pytest.raises(UserError, match=words) as refused:

@@ -20,8 +20,8 @@ def test_t_interval_covers_at_its_level():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(2000):
-        found = t_interval(rng.normal(1.0, 2.0, 3))
-        covered += found.low <= 1.0 <= found.high
+        interval = t_interval(rng.normal(1.0, 2.0, 3))
+        covered += interval.low <= 1.0 <= interval.high
     assert covered / 2000 == pytest.approx(0.95, abs=0.015)
 
 
@@ -34,8 +34,8 @@ def test_interval_of_one_or_no_value_is_the_whole_line():
 def test_bootstrap_covers_a_skewed_mean():
     rng = np.random.default_rng(1)
     covered = sum(
-        found.low <= 1.0 <= found.high
-        for found in (bootstrap_interval(rng.exponential(1.0, 60), resamples=400) for _ in range(150))
+        interval.low <= 1.0 <= interval.high
+        for interval in (bootstrap_interval(rng.exponential(1.0, 60), resamples=400) for _ in range(150))
     )
     assert 0.88 <= covered / 150 <= 0.99
 
@@ -74,8 +74,8 @@ def test_fronts_without_overlap_have_no_ratio():
 def test_fieller_interval_covers_and_is_the_whole_line_for_a_zero_denominator():
     rng = np.random.default_rng(2)
     covered = sum(
-        found.low <= 0.3 <= found.high
-        for found in (
+        interval.low <= 0.3 <= interval.high
+        for interval in (
             ratio_interval(0.3 * below + rng.normal(0, 0.1, 4), below) for below in rng.normal(1.0, 0.2, (2000, 4))
         )
     )

@@ -12,8 +12,8 @@ from saebook.sae.registry import build
 
 
 def unit(*shape, seed=0):
-    found = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return found / found.norm(dim=-1, keepdim=True)
+    directions = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return directions / directions.norm(dim=-1, keepdim=True)
 
 
 def orthonormal(size, seed=0):
@@ -23,7 +23,7 @@ def orthonormal(size, seed=0):
 
 def textbook(x, directions, steps, shortened=True):
     """Weights [B, M] after every step, over all latents, a token at a time; and whether a step ever had to be clipped."""
-    found, clipped = torch.zeros(steps, len(x), len(directions), dtype=x.dtype), torch.zeros(len(x), dtype=torch.bool)
+    codes, clipped = torch.zeros(steps, len(x), len(directions), dtype=x.dtype), torch.zeros(len(x), dtype=torch.bool)
     for b, one in enumerate(x):
         alpha, chosen = torch.zeros(len(directions), dtype=x.dtype), set()
         for step in range(steps):
@@ -42,8 +42,8 @@ def textbook(x, directions, steps, shortened=True):
                 share = float((way @ residual) / (way @ way)) if bool(way.any()) else 0.0
                 moved = alpha + min(max(share, 0.0), 1.0) * (moved - alpha)
             alpha = moved
-            found[step, b] = alpha
-    return found, clipped
+            codes[step, b] = alpha
+    return codes, clipped
 
 
 def crowded():
@@ -107,11 +107,11 @@ def test_planted_code_is_recovered_in_an_orthonormal_dictionary():
     generator, directions = torch.Generator().manual_seed(0), orthonormal(24)
     on = torch.rand(50, 24, generator=generator).argsort(1) < 5
     planted = on * (0.1 + torch.rand(50, 24, generator=generator).double())
-    found = ito.pursuit(planted @ directions, directions, [3, 5, 8])
-    assert torch.allclose(found[5].dense(24), planted) and torch.allclose(found[8].dense(24), planted)
+    codes = ito.pursuit(planted @ directions, directions, [3, 5, 8])
+    assert torch.allclose(codes[5].dense(24), planted) and torch.allclose(codes[8].dense(24), planted)
     # With fewer it keeps the largest, which is the optimum here.
     largest = planted * (planted >= planted.sort(1, descending=True).values[:, 2:3])
-    assert torch.allclose(found[3].dense(24), largest)
+    assert torch.allclose(codes[3].dense(24), largest)
 
 
 def test_excess_error_against_exact_least_squares():
@@ -122,8 +122,8 @@ def test_excess_error_against_exact_least_squares():
     weak = ito.Code(code.support, 0.8 * code.weights, 0.8 * code.xhat)
     assert ito.excess_error(x, directions, weak) > 0.05
     coherent, y = unit(200, 24, seed=5), unit(50, 24, seed=6)
-    for target, found in ito.pursuit(y, coherent, [1, 4, 8]).items():
-        assert -1e-9 < ito.excess_error(y, coherent, found) < 0.02 * target
+    for target, pursued in ito.pursuit(y, coherent, [1, 4, 8]).items():
+        assert -1e-9 < ito.excess_error(y, coherent, pursued) < 0.02 * target
 
 
 def test_zero_activations_and_unhelpful_directions_get_zero_codes():
@@ -215,21 +215,21 @@ def planted(gated_gap=2.0, relu_gap=3.0, lift=0.02, seeds=3):
 
 
 def test_gaps_gains_and_best_decoders_are_read_back():
-    found = planted()
-    assert ito.gains(found, "gated", "relu") == pytest.approx([0.02] * 3)
-    assert ito.gains(found, "gated", "gated", found) == pytest.approx([0.0] * 3)
-    assert set(ito.best_decoders(found).sparsity) == {1.0}
-    assert ito.own_l0_ratios(found, "relu", "gated") == pytest.approx([1.5] * 3)
-    assert ito.gaps(found, "gated").to_list() == pytest.approx([np.log(2.0)] * 3)
-    assert ito.gap_ratios(found, "gated", "relu") == pytest.approx([np.log(2) / np.log(3)] * 3)
-    assert all(ratio < 1 for ratio in ito.error_ratios(found, "relu"))
-    assert len(ito.frontiers(found)) == 2 * 3 * (3 + 3)
-    assert ito.excess_per_seed(found, "gated") == pytest.approx([0.1] * 3)
+    table = planted()
+    assert ito.gains(table, "gated", "relu") == pytest.approx([0.02] * 3)
+    assert ito.gains(table, "gated", "gated", table) == pytest.approx([0.0] * 3)
+    assert set(ito.best_decoders(table).sparsity) == {1.0}
+    assert ito.own_l0_ratios(table, "relu", "gated") == pytest.approx([1.5] * 3)
+    assert ito.gaps(table, "gated").to_list() == pytest.approx([np.log(2.0)] * 3)
+    assert ito.gap_ratios(table, "gated", "relu") == pytest.approx([np.log(2) / np.log(3)] * 3)
+    assert all(ratio < 1 for ratio in ito.error_ratios(table, "relu"))
+    assert len(ito.frontiers(table)) == 2 * 3 * (3 + 3)
+    assert ito.excess_per_seed(table, "gated") == pytest.approx([0.1] * 3)
 
 
 def test_baseline_without_a_gap_gives_no_ratio():
-    found = planted(relu_gap=0.8)
-    assert (ito.gaps(found, "relu") < 0).all() and ito.gap_ratios(found, "gated", "relu") == []
+    table = planted(relu_gap=0.8)
+    assert (ito.gaps(table, "relu") < 0).all() and ito.gap_ratios(table, "gated", "relu") == []
     assert ito.finite_interval([]).n == 0
-    apart = found.assign(loss_recovered=found.loss_recovered + 5.0 * (found.by == ito.ITO))
+    apart = table.assign(loss_recovered=table.loss_recovered + 5.0 * (table.by == ito.ITO))
     assert ito.gaps(apart, "gated").isna().all() and ito.finite_interval(ito.gaps(apart, "gated")).n == 0

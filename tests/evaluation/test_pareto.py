@@ -37,9 +37,9 @@ def test_ce_increase_is_the_difference_to_the_unchanged_subject():
 
 
 def test_log_interval_is_symmetric_in_ratios():
-    found = pareto.log_interval([0.5, 0.4, 0.625])
-    assert found.mean == pytest.approx(0.5)
-    assert found.high / found.mean == pytest.approx(found.mean / found.low)
+    interval = pareto.log_interval([0.5, 0.4, 0.625])
+    assert interval.mean == pytest.approx(0.5)
+    assert interval.high / interval.mean == pytest.approx(interval.mean / interval.low)
     assert pareto.log_interval([float("nan"), 0.5]).n == 1
     assert pareto.log_interval([]).n == 0
 
@@ -47,9 +47,9 @@ def test_log_interval_is_symmetric_in_ratios():
 def test_published_rows_give_the_ratio_of_the_abstract():
     from saebook.claims import results
 
-    found = pareto.published_ratios(results.published("gated_tables_1_to_8"))
-    assert len(found) == 27 and found.ratio.notna().sum() >= 20
-    assert 0.2 < found.ratio.median() < 0.6
+    ratios = pareto.published_ratios(results.published("gated_tables_1_to_8"))
+    assert len(ratios) == 27 and ratios.ratio.notna().sum() >= 20
+    assert 0.2 < ratios.ratio.median() < 0.6
 
 
 def test_share_of_gap_is_read_at_levels_that_all_three_reach():
@@ -62,7 +62,7 @@ def test_share_of_gap_is_read_at_levels_that_all_three_reach():
         for q in reached
         for seed in range(3)
     ]
-    found = pareto.share_of_gap(pd.DataFrame(rows), "top", "middle", "bottom")
-    assert found.mean == pytest.approx(0.25) and found.n == 3 and found.high - found.low < 1e-6
+    shares = pareto.share_of_gap(pd.DataFrame(rows), "top", "middle", "bottom")
+    assert shares.mean == pytest.approx(0.25) and shares.n == 3 and shares.high - shares.low < 1e-6
     apart = [row | {"loss_recovered": row["loss_recovered"] - (row["method"] == "middle")} for row in rows]
     assert math.isnan(pareto.share_of_gap(pd.DataFrame(apart), "top", "middle", "bottom").mean)

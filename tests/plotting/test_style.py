@@ -33,7 +33,7 @@ def test_architectures_take_label_and_colour_from_the_registry():
     assert look("baseline").label == look("relu").label and look("baseline").colour == look("relu").colour
 
 
-def test_an_unknown_method_is_refused():
+def test_unknown_method_is_refused():
     with pytest.raises(UserError, match="nonsense"):
         look("nonsense")
 

@@ -300,7 +300,7 @@ def test_zero_aux_weight_switches_auxk_off():
     assert all(torch.equal(off[name], value) for name, value in gradients(made).items())
 
 
-def test_one_token_with_dead_latents_has_finite_gradients():
+def test_gradients_of_one_token_with_dead_latents_are_finite():
     made = stack("topk")
     made.step_gradients(data(n=1), DEAD)
     assert all(p.grad.isfinite().all() for p in made.parameters())

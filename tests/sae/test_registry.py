@@ -37,7 +37,7 @@ def test_two_architectures_of_one_name_are_refused():
         registry.register("gated", label="", colour="")(Other)
 
 
-def test_a_new_file_is_a_new_architecture(tmp_path, monkeypatch):
+def test_new_file_is_a_new_architecture(tmp_path, monkeypatch):
     """One file in the folder, and nothing else: it is found, built, and trains by autograd."""
     package = Path(registry.__file__).parent
     (tmp_path / "shifted.py").write_text(

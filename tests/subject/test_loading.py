@@ -28,7 +28,7 @@ def test_damaged_weights_are_named(copied):
         Subject.load(str(copied))
 
 
-def test_a_damaged_embedded_subject_is_restored_with_git(small_subject_folder, tmp_path, monkeypatch):
+def test_damaged_embedded_subject_is_restored_with_git(small_subject_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(loading.paths, "data", lambda: tmp_path)
     folder = shutil.copytree(small_subject_folder, tmp_path / "subjects" / "tiny")
     (folder / "model.safetensors").write_bytes(b"")
@@ -36,14 +36,14 @@ def test_a_damaged_embedded_subject_is_restored_with_git(small_subject_folder, t
         Subject.load("tiny")
 
 
-def test_a_folder_without_a_tokenizer_is_refused(copied):
+def test_folder_without_a_tokenizer_is_refused(copied):
     for file in copied.glob("tokenizer*"):
         file.unlink()
     with pytest.raises(UserError, match="has no tokenizer"):
         Subject.load(str(copied))
 
 
-def test_a_tokenizer_of_another_model_is_refused(copied):
+def test_tokenizer_of_another_model_is_refused(copied):
     config = json.loads((copied / "tokenizer.json").read_text())
     config["model"]["vocab"] |= {f"extra{i}": 300 + i for i in range(5)}
     (copied / "tokenizer.json").write_text(json.dumps(config))
@@ -66,7 +66,7 @@ def test_pickled_weights_are_refused_with_advice(copied):
     assert not (copied / "planted").exists()
 
 
-def test_a_model_with_code_of_its_own_is_refused(copied):
+def test_model_with_code_of_its_own_is_refused(copied):
     config = json.loads((copied / "config.json").read_text())
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}}
     (copied / "config.json").write_text(json.dumps(config))
@@ -94,7 +94,7 @@ def test_names_of_nothing_are_refused(name, words, tmp_path, monkeypatch):
         Subject.load(name)
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path):
+def test_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"has no config\.json"):
         Subject.load(str(tmp_path))
 
@@ -122,7 +122,7 @@ def test_hub_names_work_through_the_same_call(small_subject_folder, small_subjec
     assert len(absent.stderr.strip().splitlines()) == 1, absent.stderr
 
 
-def test_an_unreachable_hub_is_said_at_once(tmp_path):
+def test_unreachable_hub_fails_at_once(tmp_path):
     with serving("someone/tiny", tmp_path) as address:
         pass  # closed again: nothing answers there
     environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
@@ -133,7 +133,7 @@ def test_an_unreachable_hub_is_said_at_once(tmp_path):
     assert len(ended.stderr.strip().splitlines()) == 1 and time.monotonic() - begun < 30
 
 
-def test_a_model_in_the_hubs_cache_opens_without_a_network(small_subject_folder, tmp_path):
+def test_model_in_the_hubs_cache_opens_without_a_network(small_subject_folder, tmp_path):
     with serving("someone/tiny", small_subject_folder) as address:
         environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
         run = [sys.executable, "-c", _LOAD, "someone/tiny"]

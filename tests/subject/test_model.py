@@ -54,9 +54,9 @@ def test_mlp_and_attention_sites_are_the_modules_tensors(small_subject, plain, r
         handle.remove()
     for kind, expected in seen.items():
         site = small_subject.site(kind, 1)
-        found = small_subject.activations(rows, site)
-        assert found.shape == (*rows.shape, site.d_in)
-        assert torch.allclose(found, expected, atol=1e-5), kind
+        activations = small_subject.activations(rows, site)
+        assert activations.shape == (*rows.shape, site.d_in)
+        assert torch.allclose(activations, expected, atol=1e-5), kind
 
 
 @pytest.mark.parametrize("kind", SITES)
@@ -108,7 +108,7 @@ def test_blocks_after_the_site_do_not_run(small_subject, rows):
     ("kind", "layer", "word"),
     [("resid", 0, "resid_pre"), ("mlp_out", 3, "layers 0 to 2"), ("mlp_out", -1, "layers 0 to 2")],
 )
-def test_a_wrong_site_is_refused_with_the_known_ones(small_subject, kind, layer, word):
+def test_wrong_site_is_refused_with_the_known_ones(small_subject, kind, layer, word):
     with pytest.raises(UserError, match=word):
         small_subject.site(kind, layer)
 
@@ -131,12 +131,12 @@ def test_rows_of_a_shorter_context(small_subject, text_folder, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("context", [0, 1, 33, -5])
-def test_a_context_that_the_model_cannot_take_is_refused(small_subject, context):
+def test_context_that_the_model_cannot_take_is_refused(small_subject, context):
     with pytest.raises(UserError, match="takes rows of 2 to 32 tokens"):
         small_subject.rows("environment", "train", context)
 
 
 @pytest.mark.parametrize("device", ["banana", "cuda:99"])
-def test_an_absent_device_is_refused(small_subject_folder, device):
+def test_absent_device_is_refused(small_subject_folder, device):
     with pytest.raises(UserError, match="not available on this machine"):
         Subject.load(str(small_subject_folder), device=device)

@@ -17,10 +17,10 @@ def rows():
     table = rng.dirichlet(np.full(V, 0.4), (V, V))
 
     def row(length=12):
-        found = list(rng.integers(0, V, 2))
-        while len(found) < length:
-            found.append(rng.choice(V, p=table[found[-2], found[-1]]))
-        return found
+        tokens = list(rng.integers(0, V, 2))
+        while len(tokens) < length:
+            tokens.append(rng.choice(V, p=table[tokens[-2], tokens[-1]]))
+        return tokens
 
     return np.array([row() for _ in range(40)], np.uint16), np.array([row() for _ in range(9)], np.uint16)
 
@@ -77,5 +77,5 @@ def test_probabilities_sum_to_one(rows, order):
 
 
 def test_longer_contexts_help_where_the_text_has_them(rows):
-    found = ngrams.baselines(*rows, V)
-    assert found["fivegram"] < found["bigram"] < found["unigram"] < math.log(V) + 0.1
+    losses = ngrams.baselines(*rows, V)
+    assert losses["fivegram"] < losses["bigram"] < losses["unigram"] < math.log(V) + 0.1

@@ -23,7 +23,7 @@ def test_tied_cross_entropy_equals_the_plain_one():
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-14)
 
 
-def test_a_longer_run_begins_as_a_shorter_one():
+def test_longer_run_begins_like_a_shorter_one():
     short, long = Recipe(tokens=4_000_000), Recipe(tokens=8_000_000)
     same = round(0.6 * short.steps()) - 1
     assert [short.rate(s) for s in range(same)] == [long.rate(s) for s in range(same)]
@@ -39,7 +39,7 @@ def recipe(tmp_path, monkeypatch, text_folder):
     )  # fmt: skip
 
 
-def test_a_resumed_run_is_bit_equal(recipe, tmp_path, monkeypatch):
+def test_resumed_run_is_bit_equal(recipe, tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
     record = pretrain.pretrain(recipe, tmp_path / "whole", checkpoint_every=4)
@@ -80,25 +80,25 @@ def test_a_resumed_run_is_bit_equal(recipe, tmp_path, monkeypatch):
         ([("colour", "red")], "a recipe has no field 'colour': it has source, vocabulary"),
     ],
 )
-def test_a_bad_recipe_is_refused_in_one_line(fields, words):
+def test_bad_recipe_is_refused_in_one_line(fields, words):
     with pytest.raises(UserError) as raised:
         Recipe.read(fields)
     assert words in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_recipe_is_read_from_text():
+def test_recipe_is_read_from_text():
     recipe = Recipe.read([("d_model", "64"), ("muon_lr", "1e-2"), ("source", "folder:x")])
     assert (recipe.d_model, recipe.muon_lr, recipe.source, recipe.layers) == (64, 0.01, "folder:x", 4)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/absolute", "", "a/b", ".hidden", "x" * 100, "two words"])
-def test_a_name_that_leaves_the_subjects_folder_is_refused(name):
+def test_name_that_leaves_the_subjects_folder_is_refused(name):
     with pytest.raises(UserError, match="cannot name a subject"):
         pretrain.embedded_folder(name)
 
 
 @pytest.mark.parametrize("device", ["banana", "cuda:99"])
-def test_an_absent_device_leaves_no_folder(recipe, tmp_path, device):
+def test_absent_device_leaves_no_folder(recipe, tmp_path, device):
     with pytest.raises(UserError, match="not available on this machine"):
         pretrain.pretrain(recipe, tmp_path / "new", device)
     assert not (tmp_path / "new").exists()
@@ -115,7 +115,7 @@ def test_too_little_text_leaves_no_folder(recipe, tmp_path):
     assert (tmp_path / "mine").is_dir()
 
 
-def test_an_interrupt_before_the_first_checkpoint_leaves_no_folder(recipe, tmp_path, monkeypatch):
+def test_interrupt_before_the_first_checkpoint_leaves_no_folder(recipe, tmp_path, monkeypatch):
     def stops(*arguments):
         raise KeyboardInterrupt
 

@@ -14,13 +14,13 @@ def folder(tmp_path, monkeypatch):
     return made
 
 
-def test_a_subject_without_a_recipe_is_refused(folder):
+def test_subject_without_a_recipe_is_refused(folder):
     with pytest.raises(UserError, match="saebook subject train tiny"):
         validation.evidence("tiny")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"recipe": {"source": "environment"}}', '{"recipe": 3}'])
-def test_a_damaged_recipe_is_refused_in_one_line(folder, content):
+def test_damaged_recipe_is_refused_in_one_line(folder, content):
     (folder / "RECIPE.json").write_text(content)
     with pytest.raises(UserError, match="is damaged: restore it with"):
         validation.evidence("tiny")

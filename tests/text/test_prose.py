@@ -37,7 +37,7 @@ def test_code_and_short_strings_are_not_prose():
     assert prose.paragraphs('"""\n>>> ' + GOOD + '\n"""', ".py") == []
 
 
-def test_a_quote_in_a_comment_does_not_open_a_string():
+def test_quote_in_a_comment_does_not_open_a_string():
     code = f"# don't worry\nx = 1\n# {GOOD}\n'''{OTHER}'''"
     assert prose.paragraphs(code, ".py") == [GOOD, OTHER]
 
@@ -79,7 +79,7 @@ def test_near_duplicates_of_training_text_leave_the_validation_part(words):
     assert [d.text for d in rest] == [own]
 
 
-def test_the_split_depends_on_the_path_alone():
+def test_split_depends_on_the_path_alone():
     assert [prose.validation(f"p/{i}.txt") for i in range(300)] == [prose.validation(f"p/{i}.txt") for i in range(300)]
     share = np.mean([prose.validation(f"q/{i}") for i in range(5000)])
     assert share == pytest.approx(prose.HELD_OUT_PERCENT / 100, abs=0.006)

@@ -8,7 +8,7 @@ from saebook.text import sources
 GOOD = "This is the text of a comment that a reader would like to see in the corpus of the model."
 
 
-def test_a_folder_is_cached_by_content(folder, tmp_path, words):
+def test_folder_is_cached_by_content(folder, tmp_path, words):
     first = sources.corpus(f"folder:{folder}")
     assert first == sources.corpus(f"folder:{folder}")
     assert len(list((tmp_path / "cache" / "text").glob("*.jsonl"))) == 1
@@ -39,7 +39,7 @@ def test_hash_is_made_again_when_the_documents_have_changed(folder, tmp_path):
 
 
 @pytest.mark.parametrize("source", ["nonsense", "folder:/does/not/exist", "hub"])
-def test_an_unknown_source_is_refused(source):
+def test_unknown_source_is_refused(source):
     with pytest.raises(UserError):
         sources.corpus(source)
 
@@ -65,7 +65,7 @@ def damaged(file, how):
 
 
 @pytest.mark.parametrize("how", ["halved", "cut at the end of a line", "one byte changed", "empty", "not text"])
-def test_a_damaged_cache_is_reported_and_read_again(folder, tmp_path, capsys, how):
+def test_damaged_cache_is_reported_and_read_again(folder, tmp_path, capsys, how):
     first = sources.corpus(f"folder:{folder}")
     (file,) = (tmp_path / "cache" / "text").glob("*.jsonl")
     damaged(file, how)
@@ -74,7 +74,7 @@ def test_a_damaged_cache_is_reported_and_read_again(folder, tmp_path, capsys, ho
     assert sources.corpus(f"folder:{folder}") == first and not capsys.readouterr().out
 
 
-def test_the_environment_is_read_again_when_its_extraction_changes(monkeypatch):
+def test_environment_is_read_again_when_its_extraction_changes(monkeypatch):
     before = sources._environment_key()
     assert sources._environment_key() == before
     monkeypatch.setattr(sources.fingerprint, "of", lambda *modules: "another")

@@ -20,7 +20,7 @@ def test_rows_hold_every_token_in_order_and_decode_back(folder, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["halved", "damaged header", "one byte changed", "empty"])
-def test_a_damaged_cache_is_reported_and_packed_again(folder, tmp_path, capsys, how):
+def test_damaged_cache_is_reported_and_packed_again(folder, tmp_path, capsys, how):
     source = f"folder:{folder}"
     tokenizer = tokens.train_tokenizer(sources.corpus(source).train, 400, tmp_path / "tokenizer")
     rows = np.array(tokens.tokens(source, tokenizer, "train", 16))
@@ -40,7 +40,7 @@ def test_a_damaged_cache_is_reported_and_packed_again(folder, tmp_path, capsys, 
     assert np.array_equal(tokens.tokens(source, tokenizer, "train", 16), rows) and not capsys.readouterr().out
 
 
-def test_a_tokenizer_without_an_end_of_text_token_is_refused(folder):
+def test_tokenizer_without_an_end_of_text_token_is_refused(folder):
     class Tokenizer:
         eos_token_id = None
 

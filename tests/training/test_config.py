@@ -33,7 +33,7 @@ TRAINING = TrainConfig(lr=1e-3, tokens=4096)
         ({"clip_norm": 0.0}, "clip_norm must be"),
     ],
 )
-def test_training_that_makes_no_sense_is_refused(change, message):
+def test_invalid_training_is_refused(change, message):
     with pytest.raises(UserError, match=message) as refused:
         replace(TRAINING, **change)
     assert "\n" not in str(refused.value)

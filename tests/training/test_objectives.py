@@ -67,9 +67,9 @@ def test_chunked_kl_equals_kl_of_all_logits(pieces):
     ]
     weights = torch.tensor([1.0, 3.0], dtype=torch.float64)
     (expected,) = torch.autograd.grad((torch.stack(plain) * weights).sum(), hidden)
-    found = objectives.kl(hidden, clean, *objectives.log_partition(clean, W_U, b_U), W_U, b_U)
-    (gradient,) = torch.autograd.grad((found * weights).sum(), hidden)
-    assert torch.allclose(found, torch.stack(plain), rtol=1e-10)
+    chunked = objectives.kl(hidden, clean, *objectives.log_partition(clean, W_U, b_U), W_U, b_U)
+    (gradient,) = torch.autograd.grad((chunked * weights).sum(), hidden)
+    assert torch.allclose(chunked, torch.stack(plain), rtol=1e-10)
     assert torch.allclose(gradient, expected, rtol=1e-9, atol=1e-14)
     # The other direction is another number: the paper's docstring names it, its code does not compute it.
     other = F.kl_div(
@@ -128,8 +128,8 @@ def test_normalised_relu_under_every_objective_matches_whole_model_autograd(exac
     plain = plain_loss(exact, tokens, site, stack, objective)
     plain.backward()
     expected = {name: p.grad.clone() for name, p in stack.named_parameters()}
-    found = objectives.step_gradients(stack, Reference(exact, tokens, site), objective)
-    assert found.total.sum().item() == pytest.approx(plain.item(), rel=1e-9)
+    gradients = objectives.step_gradients(stack, Reference(exact, tokens, site), objective)
+    assert gradients.total.sum().item() == pytest.approx(plain.item(), rel=1e-9)
     for name, parameter in stack.named_parameters():
         assert torch.allclose(parameter.grad, expected[name], rtol=1e-7, atol=1e-11), name
     assert all(p.grad is None for p in exact.bridge.parameters())

@@ -5,7 +5,7 @@ from saebook.training.store import Store
 from saebook.training.sweep import across
 
 
-def test_a_sweep_over_sites_is_the_sweep_of_each(small_subject, text_folder, tmp_path, monkeypatch):
+def test_sweep_over_sites_is_the_sweep_of_each(small_subject, text_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
     places = [small_subject.site("resid_post", 0), small_subject.site("attn_z", 0)]
     methods = [Method("relu", 16, (0.5,), TrainConfig(lr=3e-3, tokens=512, batch=128))]

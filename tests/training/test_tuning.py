@@ -29,21 +29,21 @@ def grid(factors):
     return pd.DataFrame(rows)
 
 
-def test_the_rate_that_needs_the_fewest_features_wins_for_each_architecture():
+def test_rate_that_needs_the_fewest_features_wins_for_each_architecture():
     table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0, 1e-2: 2.0}, "relu": {1e-3: 2.0, 3e-3: 1.0, 1e-2: 0.8}})
     scored = tuning.scores(table)
     assert tuning.chosen(scored) == {"gated": 3e-3, "relu": 1e-2}
     assert scored.set_index(["method", "lr"]).cost["gated", 1e-3] == pytest.approx(1.4)
 
 
-def test_a_rate_that_reaches_no_common_quality_is_not_chosen():
+def test_rate_without_common_quality_is_not_chosen():
     table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0, 1e-2: 0.1}})
     table.loc[table.lr == 1e-2, "loss_recovered"] -= 0.9
     assert tuning.chosen(tuning.scores(table)) == {"gated": 3e-3}
 
 
 @pytest.mark.parametrize("by_k", [False, True])
-def test_a_rate_at_which_an_sae_collapses_is_not_chosen(by_k):
+def test_rate_with_a_collapsed_sae_is_not_chosen(by_k):
     table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0, 1e-2: 0.5}})
     loosest = (table.lr == 1e-2) & (table.seed == 102) & (table.loss_recovered == table.loss_recovered.max())
     if by_k:

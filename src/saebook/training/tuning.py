@@ -69,7 +69,7 @@ def tuned(methods: list[Method]) -> list[Method]:
     widths: dict[str, set[int]] = {}
     for method in methods:
         widths.setdefault(method.name or method.architecture, set()).add(method.d_sae)
-    several = {kind for kind, found in widths.items() if len(found) > 1}
+    several = {kind for kind, of_architecture in widths.items() if len(of_architecture) > 1}
     names = [method.name or method.architecture for method in methods]
     return [
         replace(method, name=f"{name} at {method.d_sae}" if name in several else name)

@@ -8,7 +8,7 @@ from saebook.book.site import contents
 from saebook.common import paths, sidecar
 
 
-def test_chapters_stand_in_the_part_of_their_paper_under_their_titles(monkeypatch):
+def test_chapters_are_in_the_part_of_their_paper_under_their_titles(monkeypatch):
     monkeypatch.setattr(contents.sidecar, "load", lambda name: SimpleNamespace(title=f"Title of {name}"))
     table = contents.contents({"index", "status", "mine", "glossary"}, ["checks/a", "gated/c", "gated/b"])
     assert table["root"] == "book/index"

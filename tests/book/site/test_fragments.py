@@ -48,7 +48,7 @@ def test_subject_without_evidence_says_so_and_a_damaged_record_is_one_line(home)
     assert "has not been trained" in fragments.subject(home / "none")
 
 
-def test_status_table_shows_how_everything_stands_and_escapes():
+def test_status_table_shows_every_state_and_escapes():
     html = fragments.status_table(STATES)
     assert "<td>fresh</td><td>61</td>" in html and "<td>never run</td><td></td>" in html
     assert "<td>failed: ValueError: a | &lt;b&gt;</td>" in html and html.count("<tr>") == 4

@@ -39,7 +39,7 @@ def page(home, tmp_path, rows):
     return make
 
 
-def test_box_stands_right_below_the_title_and_the_prose_after_it(page):
+def test_box_follows_the_title_and_precedes_the_prose(page):
     sources = [cell.source for cell in page().cells]
     assert sources[0] == "(gated-fig05-pareto)=\n# Title"
     assert sources[1].startswith('<div class="result-box"') and sources[2] == "Prose of the first cell."
@@ -97,7 +97,7 @@ KILLED = RunRecord(NAME, "cpu", "killed", "the `kernel` died", 3.0, 4, {})
         ),
     ],
 )
-def test_page_says_how_its_notebook_stands(state, words):
+def test_page_shows_the_state_of_its_notebook(state, words):
     assert words in frame.notice(state)
 
 
@@ -130,7 +130,7 @@ def test_smoke_run_concludes_nothing_and_shows_the_recorded_verdict(rows, put):
     assert "only made a smoke run" in html and 'data-verdict="replicates"' in html and "3.0" not in html
 
 
-def test_own_run_speaks_first_where_it_can_judge(rows, put):
+def test_own_run_comes_first_where_it_can_judge(rows, put):
     put("cpu", 0.9)
     html = result_box.box(NAME, rows(), "cpu")
     assert 'data-verdict="does not replicate"' in html and "(this copy, cpu tier, 2030-01-02)" in html

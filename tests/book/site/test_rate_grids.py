@@ -33,7 +33,7 @@ def test_table_marks_one_winner_per_method(home, cells):
     assert marked == ["0.01 **(chosen)**", "0.04 **(chosen, at the end of the grid)**"]
 
 
-def test_missing_grids_are_said_to_be_missing_and_damaged_ones_are_one_line(home, tmp_path, monkeypatch):
+def test_missing_grids_are_named_and_damaged_ones_are_one_line(home, tmp_path, monkeypatch):
     (home / "data" / "results" / "cpu" / "gated" / "tuning_fig05_pareto.csv").unlink()
     with pytest.raises(UserError, match="restore it and its CSV"):
         rate_grids.tables()

@@ -22,7 +22,7 @@ def test_every_metric_reads_what_was_planted(budget):
     assert 0 < off[table.metric == "L0 ratio"].max() < 0.15
 
 
-def test_a_variance_about_zero_is_noticed(budget, monkeypatch):
+def test_variance_about_zero_is_detected(budget, monkeypatch):
     plain = planted.metrics.normalised_mse
     monkeypatch.setattr(planted.metrics, "normalised_mse", lambda error2, variance: plain(error2, 2 * variance))
     table = planted.readings(budget)
@@ -30,8 +30,8 @@ def test_a_variance_about_zero_is_noticed(budget, monkeypatch):
 
 
 def test_averaged_ratios_differ_from_ratios_of_sums(budget):
-    found = planted.averaged_ratios(budget)
-    assert found["sums"] == pytest.approx(found["truth"]) and abs(found["averaged"] - found["truth"]) > 0.05
+    ratios = planted.averaged_ratios(budget)
+    assert ratios["sums"] == pytest.approx(ratios["truth"]) and abs(ratios["averaged"] - ratios["truth"]) > 0.05
 
 
 def test_known_saes_are_read_through_a_model(small_subject):

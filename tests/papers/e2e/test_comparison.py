@@ -30,8 +30,8 @@ def test_planted_ratios_are_read_back_at_equal_l0_and_at_equal_loss():
     assert comparison.ratios_at_equal_loss(table, "e2e", "local", "l0") == pytest.approx([0.5] * 3)
     assert comparison.ratios_at_equal_loss(table, "e2e+ds", "local", comparison.ALIVE) == pytest.approx([2 / 3] * 3)
     # Straight segments between points of a hyperbola: near one half, as the loss is inverse to L0, and never more.
-    found = comparison.mean_ratios(table, "e2e", "local", comparison.CE, "l0")
-    assert all(0.42 < value <= 0.55 for value in found)
+    ratios = comparison.mean_ratios(table, "e2e", "local", comparison.CE, "l0")
+    assert all(0.42 < value <= 0.55 for value in ratios)
     assert np.isnan(
         comparison.mean_ratios(
             table.assign(l0=table.l0 * (1 + 1e3 * (table.method == "e2e"))), "e2e", "local", "ce", "l0"
@@ -68,8 +68,8 @@ def test_later_errors_equal_those_of_a_plain_pass(small_subject, tmp_path):
     store = Store(tmp_path)
     store.save_sae("a", sae)
     run = {"method": "e2e", "seed": 0, "sparsity": 1.0, "ce_increase": 0.5, "key": "a"}
-    found = comparison.later_errors(pd.DataFrame([run]), small_subject, site, rows, store).set_index("position")
-    assert list(found.index) == ["blocks.1.hook_resid_pre", "blocks.2.hook_resid_pre"]
+    errors = comparison.later_errors(pd.DataFrame([run]), small_subject, site, rows, store).set_index("position")
+    assert list(errors.index) == ["blocks.1.hook_resid_pre", "blocks.2.hook_resid_pre"]
     seen = {}
 
     def passed(replace):
@@ -85,7 +85,7 @@ def test_later_errors_equal_those_of_a_plain_pass(small_subject, tmp_path):
 
     passed(False), passed(True)
     error = (seen[True] - seen[False]).square().mean(-1)
-    row = found.loc["blocks.2.hook_resid_pre"]
+    row = errors.loc["blocks.2.hook_resid_pre"]
     assert row.mse == pytest.approx(error.mean().item(), rel=1e-4)
     assert row.mse_after_0 == pytest.approx(error[:, 1:].mean().item(), rel=1e-4)
 
@@ -103,9 +103,9 @@ def test_errors_are_compared_at_equal_added_loss():
         for kind, factor, levels in (("local", 1.0, (0.1, 0.4, 1.6)), ("e2e", 5.0, (0.2, 0.7, 2.0)))
         for ce in levels
     ]
-    found = comparison.errors_at_level(pd.DataFrame(rows), 0.5).set_index("method")
-    assert found.mse["local"] == pytest.approx(0.25) and found.mse["e2e"] == pytest.approx(1.25)
-    assert found.mse_after_0["e2e"] == pytest.approx(2.5)
+    errors = comparison.errors_at_level(pd.DataFrame(rows), 0.5).set_index("method")
+    assert errors.mse["local"] == pytest.approx(0.25) and errors.mse["e2e"] == pytest.approx(1.25)
+    assert errors.mse_after_0["e2e"] == pytest.approx(2.5)
     assert comparison.errors_at_level(pd.DataFrame(rows), 5.0).empty
 
 
@@ -138,16 +138,16 @@ def test_cosines_separate_shared_dictionaries_from_unrelated_ones():
     directions = {("local", seed): shared[torch.randperm(60, generator=generator)] for seed in range(3)}
     directions |= {("e2e", seed): drawn() for seed in range(3)}
     directions |= {("e2e+ds", seed): torch.cat([shared[:30], drawn(30)]) for seed in range(3)}
-    found = comparison.cosines(directions)
-    means = found.groupby("method")[["within", "seeds", "local"]].mean()
+    cosines = comparison.cosines(directions)
+    means = cosines.groupby("method")[["within", "seeds", "local"]].mean()
     assert means.seeds["local"] == pytest.approx(1.0, abs=1e-5) and means.seeds["e2e"] < 0.6
     assert means.local["e2e"] < means.local["e2e+ds"] < means.local["local"]
-    assert comparison.differences(found, "local", "e2e+ds", "e2e") == pytest.approx(
+    assert comparison.differences(cosines, "local", "e2e+ds", "e2e") == pytest.approx(
         [means.local["e2e+ds"] - means.local["e2e"]] * 3, abs=0.03
     )
     random = comparison.random_cosines(directions).groupby("method").seeds.mean()
     assert random["local"] == pytest.approx(means.seeds["e2e"], abs=0.05)
-    intervals = comparison.element_intervals(found, ["seeds"])
+    intervals = comparison.element_intervals(cosines, ["seeds"])
     assert intervals["e2e seeds"].low < means.seeds["e2e"] < intervals["e2e seeds"].high
 
 

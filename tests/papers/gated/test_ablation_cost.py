@@ -14,14 +14,14 @@ from saebook.sae.base import Member
 from saebook.sae.registry import build
 
 
-def test_ablated_losses_are_those_that_saes_are_measured_by(small_subject):
+def test_ablated_losses_equal_those_of_the_metrics(small_subject):
     rows = torch.randint(0, 300, (6, 32), generator=torch.Generator().manual_seed(0))
     for kind in ("resid_post", "attn_z", "mlp_post"):
         site = small_subject.site(kind, 1)
         losses = ablation_cost.row_losses(small_subject, [site], rows, 1)
-        (found,) = measure([build("relu", site.d_in, 8, (Member(0, 1.0),))], small_subject, site, rows, 1)[0]
+        (metrics,) = measure([build("relu", site.d_in, 8, (Member(0, 1.0),))], small_subject, site, rows, 1)[0]
         for ours, theirs in (("clean", "ce_clean"), ("zero", "ce_zero"), ("mean", "ce_mean")):
-            assert losses[ours].mean() == pytest.approx(found[theirs], abs=1e-5), (kind, ours)
+            assert losses[ours].mean() == pytest.approx(metrics[theirs], abs=1e-5), (kind, ours)
         assert ablation_cost.intervention_error(small_subject, [site], rows, 1) < 1e-5
 
 
@@ -53,14 +53,14 @@ def test_small_costs_are_flagged_and_costs_are_ordered():
     assert ablation_cost.reversals(costs.assign(model="m"), above="mlp_out") == ["m resid_post 0"]
 
 
-def test_a_site_whose_ablation_helps_has_no_ratio():
+def test_site_whose_ablation_helps_has_no_ratio():
     losses = made_up_losses({("resid_post", 0): 5.0, ("mlp_out", 0): -0.5})
     assert math.isnan(ablation_cost.order(losses, "resid_post", ["mlp_out"])[0].mean)
     assert ablation_cost.costs(losses, 0.1).tiny.tolist() == [False, True]
 
 
 def test_published_costs_have_one_row_a_site():
-    found = ablation_cost.published_costs(results.published("gated_tables_1_to_8"), 0.1)
-    assert len(found) == 27 and found.site.notna().all()
-    one = found[(found.model == "pythia-2.8b") & (found.site == "attn_z") & (found.layer == 28)].iloc[0]
+    costs = ablation_cost.published_costs(results.published("gated_tables_1_to_8"), 0.1)
+    assert len(costs) == 27 and costs.site.notna().all()
+    one = costs[(costs.model == "pythia-2.8b") & (costs.site == "attn_z") & (costs.layer == 28)].iloc[0]
     assert one.cost == pytest.approx(0.0062, abs=1e-9) and one.tiny

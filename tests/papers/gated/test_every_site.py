@@ -25,9 +25,9 @@ def grid(factors, seeds=3, noise=0.02):
 FACTORS = {("resid_post", 0): 0.4, ("resid_post", 1): 0.5, ("mlp_out", 0): 0.7, ("mlp_out", 1): 0.6}
 
 
-def test_the_worst_site_has_an_interval():
-    found = every_site.l0_ratios(grid(FACTORS))
-    assert found["mean"].to_list() == pytest.approx(list(FACTORS.values()), rel=0.1)
+def test_worst_site_has_an_interval():
+    ratios = every_site.l0_ratios(grid(FACTORS))
+    assert ratios["mean"].to_list() == pytest.approx(list(FACTORS.values()), rel=0.1)
     worst = every_site.worst(grid(FACTORS))
     assert worst.low < 0.7 < worst.high < 1 and worst.n == 3
     # One site that turns is not outvoted by the others.
@@ -39,7 +39,7 @@ def test_the_worst_site_has_an_interval():
     assert math.isnan(unknown.mean) and unknown.n == 0 and unknown.high == math.inf
 
 
-def test_a_claim_about_all_sites_keeps_its_error_rate():
+def test_claim_about_all_sites_keeps_its_error_rate():
     """One of four sites has no effect: the upper end lies below one in at most one study of forty."""
     rng, below = np.random.default_rng(1), 0
     for _ in range(400):
@@ -49,10 +49,10 @@ def test_a_claim_about_all_sites_keeps_its_error_rate():
     assert below / 400 <= 0.025 + 3 * (0.025 * 0.975 / 400) ** 0.5
 
 
-def test_a_mean_over_layers_takes_the_seeds_of_all_layers():
+def test_mean_over_layers_takes_the_seeds_of_all_layers():
     table = grid({("mlp_post", 0): 0.4, ("mlp_post", 1): 0.9}, noise=0.0)
-    found = every_site.over_layers(table)
-    assert found.mean == pytest.approx(0.6, rel=0.01) and found.n == 3
+    mean_over_layers = every_site.over_layers(table)
+    assert mean_over_layers.mean == pytest.approx(0.6, rel=0.01) and mean_over_layers.n == 3
     table.loc[(table.layer == 1) & (table.seed == 2) & (table.method == "gated"), "loss_recovered"] -= 0.5
     assert every_site.over_layers(table).n == 2
     nothing = table[table.site == "resid_post"]
@@ -60,11 +60,11 @@ def test_a_mean_over_layers_takes_the_seeds_of_all_layers():
     assert every_site.farthest(every_site.biases(nothing, "gated")).n == 0
 
 
-def test_the_bias_is_judged_at_the_farthest_site():
-    found = every_site.biases(grid(FACTORS), "gated")
-    assert abs(every_site.farthest(found).mean - 1) < 0.01
-    found.loc[2, ["mean", "low", "high"]] = 0.9, 0.88, 0.92
-    assert every_site.farthest(found).mean == 0.9
+def test_bias_is_judged_at_the_farthest_site():
+    biases = every_site.biases(grid(FACTORS), "gated")
+    assert abs(every_site.farthest(biases).mean - 1) < 0.01
+    biases.loc[2, ["mean", "low", "high"]] = 0.9, 0.88, 0.92
+    assert every_site.farthest(biases).mean == 0.9
 
 
 def test_overlap_and_controls():

@@ -29,23 +29,23 @@ def stored(small_subject, tmp_path):
 
 def test_no_activation_differs_except_with_a_wrong_threshold(small_subject, stored):
     table, site, rows, store = stored
-    found = jumprelu_form.compared(table, small_subject, site, rows, 1, store).set_index(["threshold", "dtype"])
-    assert (found.activations == 20 * 31 * 64).all() and len(found) == 6
-    exact = found.loc[jumprelu_form.STATED, "float64"]
+    counts = jumprelu_form.compared(table, small_subject, site, rows, 1, store).set_index(["threshold", "dtype"])
+    assert (counts.activations == 20 * 31 * 64).all() and len(counts) == 6
+    exact = counts.loc[jumprelu_form.STATED, "float64"]
     assert exact.different == 0 and exact.largest_difference < 1e-12 and exact.nearest == 0.0
-    single = found.loc[jumprelu_form.STATED, "float32"]
+    single = counts.loc[jumprelu_form.STATED, "float32"]
     assert single.different <= 1 and single.nearest < 1e-6
     for wrong in (jumprelu_form.FLIPPED, jumprelu_form.UNSCALED):
-        line = found.loc[wrong, "float64"]
+        line = counts.loc[wrong, "float64"]
         assert line.different > 100 and line.largest_difference > 0.01 and line.nearest > 0.01
 
 
-def test_a_fault_in_the_threshold_is_counted(small_subject, stored, monkeypatch):
+def test_fault_in_the_threshold_is_counted(small_subject, stored, monkeypatch):
     table, site, rows, store = stored
     stated = Gated.threshold
     monkeypatch.setattr(Gated, "threshold", lambda self: stated(self) + 1e-2)
-    found = jumprelu_form.compared(table, small_subject, site, rows, 1, store)
-    line = found[(found.threshold == jumprelu_form.STATED) & (found.dtype == "float64")].iloc[0]
+    counts = jumprelu_form.compared(table, small_subject, site, rows, 1, store)
+    line = counts[(counts.threshold == jumprelu_form.STATED) & (counts.dtype == "float64")].iloc[0]
     assert line.different > 0 and 0 < line.nearest < 1e-2
 
 

@@ -17,7 +17,7 @@ def test_each_site_has_its_own_rate_and_an_untuned_one_the_smallest():
 
 
 @pytest.mark.parametrize("name", ["gated/fig05_pareto", "gated/fig08_ablations", "gated/knob_dead_latents"])
-def test_the_baseline_is_wider_for_equal_compute(name):
+def test_baseline_is_wider_for_equal_compute(name):
     budget = budgets.resolve(name, "cpu")
     gated, relu = plans.against_baseline(budget, Site("resid_post", 1, "", 8))
     assert (gated.architecture, relu.architecture) == ("gated", "relu")

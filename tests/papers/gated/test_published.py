@@ -47,7 +47,7 @@ def test_ratios_and_gains_equal_an_independent_reading(paper, panels):
             assert (len(gains) == 0) if gain is None else np.median(gains) == pytest.approx(gain, abs=0.0051)
 
 
-def test_the_six_rows_without_a_usable_l0_are_on_no_front(paper):
+def test_six_rows_without_a_usable_l0_are_on_no_front(paper):
     lost = published.unusable(paper)
     assert (lost.L0 < 0).sum() == 4 and (lost.L0 == 0).sum() == 2
     assert set(lost[lost.L0 < 0].why) != set(lost[lost.L0 == 0].why)
@@ -85,18 +85,18 @@ def planted(factor: float, seed: int = 0) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("factor", [0.4, 1.0, 2.0])
-def test_a_planted_ratio_is_read_back_both_ways(factor):
-    found = published.comparison(planted(factor))
-    assert found.ratio.median() == pytest.approx(factor, rel=0.03)
-    assert found.ratio_at_points.median() == pytest.approx(factor, rel=0.03)
-    interval = published.median_interval(found.ratio, 500)
+def test_planted_ratio_is_read_back_both_ways(factor):
+    ratios = published.comparison(planted(factor))
+    assert ratios.ratio.median() == pytest.approx(factor, rel=0.03)
+    assert ratios.ratio_at_points.median() == pytest.approx(factor, rel=0.03)
+    interval = published.median_interval(ratios.ratio, 500)
     assert interval.low <= factor * 1.03 and interval.high >= factor * 0.97 and interval.n == 6
 
 
-def test_the_interval_of_a_median_covers_it():
+def test_median_interval_covers_at_its_level():
     rng = np.random.default_rng(2)
-    found = [published.median_interval(pd.Series(rng.lognormal(-1.0, 0.5, 23)), 400) for _ in range(200)]
-    assert np.mean([one.low <= np.exp(-1.0) <= one.high for one in found]) >= 0.9
+    intervals = [published.median_interval(pd.Series(rng.lognormal(-1.0, 0.5, 23)), 400) for _ in range(200)]
+    assert np.mean([one.low <= np.exp(-1.0) <= one.high for one in intervals]) >= 0.9
 
 
 def test_shuffled_names_show_no_ratio(paper):
@@ -109,11 +109,11 @@ def test_shuffled_names_show_no_ratio(paper):
 
 
 def test_repeated_settings_are_listed(paper):
-    found = published.repeats(paper)
-    three = found[found.runs == 3].iloc[0]
+    repeats = published.repeats(paper)
+    three = repeats[repeats.runs == 3].iloc[0]
     assert (three.model, three.site, three.layer) == ("gemma-7b", "Resid", 20)
     assert (three.least, three.most) == (28.0, 29.3) and three.loss_spread == pytest.approx(0.09)
-    assert (found.l0_spread >= 1).all() and found.l0_spread.max() > 8
+    assert (repeats.l0_spread >= 1).all() and repeats.l0_spread.max() > 8
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,6 @@ def test_repeated_settings_are_listed(paper):
         (["pythia-2.8b"], ["MLP"], [6], "no row"),
     ],
 )
-def test_an_unknown_panel_is_refused_in_one_line(paper, models, sites, layers, words):
+def test_unknown_panel_is_refused_in_one_line(paper, models, sites, layers, words):
     with pytest.raises(UserError, match=words):
         published.chosen(paper, models, sites, layers)

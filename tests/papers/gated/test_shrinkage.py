@@ -33,5 +33,5 @@ def test_rescaling_brings_the_bias_to_one_and_never_adds_error(small_subject, tm
     rows = torch.randint(0, 300, (4, 32), generator=torch.Generator().manual_seed(0))
     row = pd.Series({"key": "a", "method": "relu", shrinkage.GAMMA: 1.0})
     bias = shrinkage.rescaled(row, small_subject, site, rows, 1, store)["bias"]
-    found = shrinkage.rescaled(row.replace(1.0, bias), small_subject, site, rows, 1, store)
-    assert bias < 0.9 and found["bias_rescaled"] == pytest.approx(1.0) and found["error_ratio"] < 1.0
+    rescaled = shrinkage.rescaled(row.replace(1.0, bias), small_subject, site, rows, 1, store)
+    assert bias < 0.9 and rescaled["bias_rescaled"] == pytest.approx(1.0) and rescaled["error_ratio"] < 1.0

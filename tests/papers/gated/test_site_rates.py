@@ -27,7 +27,7 @@ def grid(factors, seeds=3, noise=0.02):
 FACTORS = {("resid_post", 0): 0.4, ("resid_post", 1): 0.5, ("mlp_out", 0): 0.7, ("mlp_out", 1): 0.6}
 
 
-def test_a_rate_is_chosen_for_each_type_of_site():
+def test_rate_is_chosen_for_each_type_of_site():
     parts = [grid(FACTORS, 2).assign(lr=lr) for lr in (0.01, 0.02)]
     parts[1].loc[(parts[1].method == "relu") & (parts[1].site == "mlp_out"), "l0"] *= 0.5
     parts[1].loc[parts[1].method == "gated", "l0"] *= 1.5

@@ -25,7 +25,7 @@ def curves(factors, seeds=3, widths=(64, 128, 256), law=-0.5):
     return table.assign(ce=1.0 + table.normalised_mse**1.5, ce_clean=1.0)
 
 
-def test_a_method_is_compared_with_the_best_of_several():
+def test_method_is_compared_with_the_best_of_several():
     table = pareto.with_increase(curves({"topk": (0.8, -0.3), "relu": (1.0, -0.1), "gated": (0.9, -0.1)}))
     wide = table[table.d_sae == 256]
     planted = 0.8 / 0.9 * 4**-0.2

@@ -6,7 +6,7 @@ import pytest
 from saebook.papers.topk import dead_latents
 
 
-def test_the_effects_of_two_remedies_are_separated():
+def test_effects_of_two_remedies_are_separated():
     rows = [
         {"method": name, "seed": seed, "step": step, "dead": (0.6 - 0.3 * transposed - 0.2 * auxk) * step / 10}
         for name, (transposed, auxk) in dead_latents.VARIANTS.items()

@@ -8,7 +8,7 @@ from saebook.subject.model import Site
 from saebook.training import tuning
 
 
-def test_a_width_without_a_rate_takes_the_nearest_ones_by_the_square_root():
+def test_width_without_a_rate_takes_the_nearest_ones_by_the_square_root():
     rates = {"256": 0.04, "1024": 0.01}
     assert plans.rate_at(rates, 256) == 0.04 and plans.rate_at(rates, 1024) == 0.01
     assert plans.rate_at(rates, 4096) == pytest.approx(0.005) and plans.rate_at(rates, 64) == pytest.approx(0.08)

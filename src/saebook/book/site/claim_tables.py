@@ -21,9 +21,9 @@ _JUDGED = [verdict.value for verdict in Verdict if verdict is not Verdict.NOT_CO
 
 def counts(rows: Sequence[Standing]) -> str:
     """How many claims of each paper have each verdict, as HTML; each number links to the rows that it counts."""
-    by_paper = {paper: found for paper, found in standings.counts(rows).items() if any(found.values())}
+    by_paper = {paper: tally for paper, tally in standings.counts(rows).items() if any(tally.values())}
     words = list(next(iter(by_paper.values()), {}))
-    lines = [{"verdict": word, "counts": [(paper, found[word]) for paper, found in by_paper.items()]} for word in words]
+    lines = [{"verdict": word, "counts": [(paper, tally[word]) for paper, tally in by_paper.items()]} for word in words]
     return _html("counts.html", papers=[PAPERS[paper] for paper in by_paper], lines=lines)
 
 

@@ -45,11 +45,11 @@ def points(line) -> list[tuple[float, float]]:
 
 def lines(axes, colour: str) -> list[list[tuple[float, float]]]:
     """Connected lines of one colour; an error bar counts as a line of one point, and its caps have no line."""
-    found = [line for line in axes.lines if line.get_color() == colour and line.get_linestyle() == "-"]
-    return [points(line) for line in found if len(line.get_xdata()) > 1]
+    coloured = [line for line in axes.lines if line.get_color() == colour and line.get_linestyle() == "-"]
+    return [points(line) for line in coloured if len(line.get_xdata()) > 1]
 
 
-def test_the_left_panel_has_a_mark_per_sae_and_a_line_through_the_means(paper):
+def test_left_panel_has_a_mark_per_sae_and_a_line_through_the_means(paper):
     table = sweep(seeds=3)
     left, _ = beside_paper.pareto_curves(table, paper).axes
     dots = np.concatenate([np.asarray(c.get_offsets()) for c in left.collections if len(c.get_offsets()) == 6])
@@ -61,7 +61,7 @@ def test_the_left_panel_has_a_mark_per_sae_and_a_line_through_the_means(paper):
         assert np.allclose(line, means.to_numpy())
 
 
-def test_the_left_panel_shows_t_intervals_on_both_axes(paper):
+def test_left_panel_shows_t_intervals_on_both_axes(paper):
     table = sweep(seeds=3)
     left, _ = beside_paper.pareto_curves(table, paper).axes
     bars = [
@@ -83,13 +83,13 @@ def test_one_seed_makes_a_figure_without_intervals(paper):
     assert len(lines(left, look("gated").colour)) == 1
 
 
-def test_the_right_panel_shows_the_fronts_of_the_site(paper):
+def test_right_panel_shows_the_fronts_of_the_site(paper):
     _, right = beside_paper.pareto_curves(sweep(seeds=1), paper, site="Resid").axes
     assert lines(right, look("gated").colour) == [[(10.0, 0.97), (50.0, 0.99)]]
     assert lines(right, look("baseline").colour) == [[(20.0, 0.96), (90.0, 0.985)]]
 
 
-def test_the_legend_names_both_architectures(paper):
+def test_legend_names_both_architectures(paper):
     figure = beside_paper.pareto_curves(sweep(seeds=2), paper)
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
     assert legends
@@ -97,7 +97,7 @@ def test_the_legend_names_both_architectures(paper):
         assert {t.get_text() for t in legend.get_texts()} == {"baseline (ReLU + L1)", "Gated"}
 
 
-def test_the_figure_is_closed_and_deterministic(paper):
+def test_figure_is_closed_and_deterministic(paper):
     before, pictures = plt.get_fignums(), []
     for _ in range(2):
         figure, file = beside_paper.pareto_curves(sweep(seeds=3), paper), io.BytesIO()

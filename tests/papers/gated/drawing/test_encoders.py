@@ -17,8 +17,8 @@ def points(line) -> list[tuple[float, float]]:
 
 def lines(axes, colour: str) -> list[list[tuple[float, float]]]:
     """Connected lines of one colour; an error bar counts as a line of one point, and its caps have no line."""
-    found = [line for line in axes.lines if line.get_color() == colour and line.get_linestyle() == "-"]
-    return [points(line) for line in found if len(line.get_xdata()) > 1]
+    coloured = [line for line in axes.lines if line.get_color() == colour and line.get_linestyle() == "-"]
+    return [points(line) for line in coloured if len(line.get_xdata()) > 1]
 
 
 def test_marks_lie_on_the_jumprelu_of_their_threshold():
@@ -54,12 +54,12 @@ def optimised(seeds: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_dictionaries_have_a_panel_for_each_target(seeds):
-    found = optimised(seeds)
-    control = found[found.sparsity == 0.5].assign(loss_recovered=0.25)
-    figure = encoders.dictionaries(found, control)
+    table = optimised(seeds)
+    control = table[table.sparsity == 0.5].assign(loss_recovered=0.25)
+    figure = encoders.dictionaries(table, control)
     assert [ax.get_title() for ax in figure.axes] == ["optimised to L0 3", "optimised to L0 10"]
     for ax, target in zip(figure.axes, (3, 10), strict=True):
-        mine = found[(found.method == "gated") & (found.target == target)]
+        mine = table[(table.method == "gated") & (table.target == target)]
         means = mine.groupby("sparsity")[["own_l0", "loss_recovered"]].mean().sort_values("own_l0")
         (line,) = lines(ax, look("gated").colour)
         assert np.allclose(line, means.to_numpy())
@@ -69,11 +69,11 @@ def test_dictionaries_have_a_panel_for_each_target(seeds):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_encoder_and_optimum_have_different_lines(seeds):
-    found = optimised(seeds)
+    table = optimised(seeds)
     gaps = pd.DataFrame(
         [{"method": m, "seed": s, "log_gap": g} for m, g in (("gated", 0.5), ("relu", 1.0)) for s in range(seeds)]
     )
-    left, right = encoders.encoder_and_optimum(found, gaps).axes
+    left, right = encoders.encoder_and_optimum(table, gaps).axes
     mine = [line for line in left.lines if line.get_color() == look("relu").colour]
     assert [line.get_linestyle() for line in mine] == ["-", "--"]
     assert np.allclose(mine[0].get_xdata(), np.sort(30 / np.array(SPARSITIES)[::-1] + (seeds - 1) / 2))

@@ -47,7 +47,7 @@ def test_figures_draw_every_row(paper):
     assert "was not asked for" in drawing.sweeps(pythia, lost, "gemma-7b", True).axes[0].get_title()
 
 
-def test_the_ratio_figure_is_deterministic_and_works_without_a_ratio(paper):
+def test_ratio_figure_is_deterministic_and_works_without_a_ratio(paper):
     panels, pictures = published.comparison(paper), []
     for _ in range(2):
         file = io.BytesIO()

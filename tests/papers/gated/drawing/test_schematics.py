@@ -21,7 +21,7 @@ def toy():
     return budgets.resolve("gated/fig15_jumprelu_toy", "smoke")
 
 
-def test_the_shrinkage_figure_marks_every_sae(trained):
+def test_shrinkage_figure_marks_every_sae(trained):
     left, right = schematics.shrinkage(trained, one_feature.OPTIMA).axes
     marks = [line for line in right.lines if line.get_linestyle() == "None"]
     assert sorted(len(line.get_xdata()) for line in marks) == [16, 16]
@@ -29,7 +29,7 @@ def test_the_shrinkage_figure_marks_every_sae(trained):
     assert minimum.get_xdata()[0] == pytest.approx(0.5, abs=2e-3)
 
 
-def test_the_jump_figure_shows_units_and_intervals(toy):
+def test_jump_figure_shows_units_and_intervals(toy):
     z, y = jump.sample(toy, 0)
     over = jump.over_separation(toy)
     units = {"ReLU, paper": jump.PAPER_RELU, "JumpReLU, paper": jump.PAPER_JUMP, "least": lambda grid: grid}
@@ -38,7 +38,7 @@ def test_the_jump_figure_shows_units_and_intervals(toy):
     assert len(bottom.containers) == 2 * over.separation.nunique() and top.patches
 
 
-def test_the_routes_figure_colours_wrong_routes():
+def test_routes_figure_colours_wrong_routes():
     sound = gradient_routes.routes("gated", *gradient_routes.trial("gated", ROUTES, 0))
     collapsed = gradient_routes.routes("gated", *gradient_routes.trial("gated", ROUTES, 0, "decoder not frozen"))
     left, right = schematics.routes({"a": sound, "b": collapsed}).axes

@@ -9,7 +9,7 @@ from saebook.sae.base import Member
 from saebook.sae.registry import build
 
 
-def test_a_card_shows_where_a_latent_is_strongest(small_subject):
+def test_card_shows_where_a_latent_is_strongest(small_subject):
     site = small_subject.site("resid_post", 1)
     rows = torch.randint(0, 300, (6, 32), generator=torch.Generator().manual_seed(0))
     sae = build("relu", site.d_in, 16, (Member(0, 1.0),))
@@ -18,13 +18,13 @@ def test_a_card_shows_where_a_latent_is_strongest(small_subject):
     plain = sae.encode(small_subject.activations(rows[2:3], site)[0, 1:])[0]
     assert torch.allclose(f[2], plain, atol=1e-5)
     latent = int(f.flatten(0, 1).amax(0).argmax())
-    found = cards.card(sae, latent, f[..., latent], small_subject, site, rows[:, 1:], contexts=3)
-    assert found.largest == pytest.approx(float(f[..., latent].max()))
-    assert sum(found.counts) == int((f[..., latent] > 0).sum())
-    assert max(found.contexts[0].activations) == pytest.approx(found.largest) and len(found.contexts) == 3
+    shown = cards.card(sae, latent, f[..., latent], small_subject, site, rows[:, 1:], contexts=3)
+    assert shown.largest == pytest.approx(float(f[..., latent].max()))
+    assert sum(shown.counts) == int((f[..., latent] > 0).sum())
+    assert max(shown.contexts[0].activations) == pytest.approx(shown.largest) and len(shown.contexts) == 3
     W_U, _ = small_subject.unembedding()
     best = int((sae.W_dec[0, latent] @ W_U).argmax())
-    assert found.promoted[0] == small_subject.tokenizer.decode([best])
+    assert shown.promoted[0] == small_subject.tokenizer.decode([best])
     neurons = small_subject.site("mlp_post", 1)
     assert cards.promoted(build("relu", neurons.d_in, 16, (Member(0, 1.0),)), 0, small_subject, neurons) == ()
 

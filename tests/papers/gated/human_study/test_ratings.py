@@ -32,7 +32,7 @@ def test_p_value_equals_that_of_all_sign_flips():
     assert ratings.p_value(np.zeros(5)) == 1.0
 
 
-def test_the_test_keeps_its_level_without_an_effect():
+def test_p_values_keep_their_level_without_an_effect():
     assert ratings.significant_share(PAIRS, 0.0, EDGE, STUDIES) <= 0.05 + CHANCE
     assert ratings.significant_share(24, 0.0, EDGE, STUDIES, seed=1) <= 0.05 + CHANCE
     # A planted fault: two-sided thinking, the better of both directions, breaks the promise.
@@ -40,7 +40,7 @@ def test_the_test_keeps_its_level_without_an_effect():
     assert np.mean(twice) > 0.07
 
 
-def test_a_planted_effect_is_significant_and_swapped_labels_are_not():
+def test_planted_effect_is_significant_and_swapped_labels_are_not():
     assert ratings.significant_share(PAIRS, 0.4, EDGE, 200) > 0.99
     d = study(0.4)
     right, swapped = ratings.mean_difference(d), ratings.mean_difference(-d)
@@ -59,9 +59,9 @@ def test_simulated_raters_have_the_planted_effect_and_spread():
     assert ratings.edge_share(half, PAIRS) == pytest.approx(EDGE, rel=1e-3)
 
 
-def test_the_interval_has_its_nominal_coverage():
-    found = [ratings.mean_difference(study(0.13, seed, 60)) for seed in range(60)]
-    assert np.mean([i.low <= 0.13 <= i.high for i in found]) > 0.9 - 3 * (0.09 / 60) ** 0.5
+def test_interval_covers_at_its_level():
+    intervals = [ratings.mean_difference(study(0.13, seed, 60)) for seed in range(60)]
+    assert np.mean([i.low <= 0.13 <= i.high for i in intervals]) > 0.9 - 3 * (0.09 / 60) ** 0.5
 
 
 @pytest.fixture

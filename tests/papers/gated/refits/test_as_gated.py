@@ -15,7 +15,7 @@ def baseline(d_in=12, d_sae=40, dtype=torch.float64, seed=0):
     return made, torch.randn(64, d_in, generator=generator, dtype=dtype)
 
 
-def test_a_baseline_is_a_gated_sae():
+def test_rescaled_baseline_equals_its_gated_form():
     sae, x = baseline()
     gated = as_gated.as_gated(sae)
     assert torch.allclose(gated.encode(x), sae.encode(x), rtol=1e-12, atol=1e-12)

@@ -7,7 +7,7 @@ import pytest
 from saebook.papers.gated.refits import resampling
 
 
-def test_the_change_by_resampling_and_published_rows_by_share_alive():
+def test_change_by_resampling_and_published_rows_by_share_alive():
     quality = np.linspace(0.5, 0.9, 5)
     factors = {"gated": 1.0, "relu": 2.0, "gated_not_resampled": 1.0, "relu_not_resampled": 4.0}
     rows = [
@@ -31,5 +31,7 @@ def test_the_change_by_resampling_and_published_rows_by_share_alive():
         ],
         columns=columns,
     )
-    found = resampling.published_by_alive(published, (90.0,)).loc[("m", 90.0)]
-    assert found["all rows"] == pytest.approx(1 / 1.5, rel=0.01) and found["rows above"] == pytest.approx(0.5, rel=0.01)
+    by_rows = resampling.published_by_alive(published, (90.0,)).loc[("m", 90.0)]
+    assert by_rows["all rows"] == pytest.approx(1 / 1.5, rel=0.01) and by_rows["rows above"] == pytest.approx(
+        0.5, rel=0.01
+    )

@@ -29,7 +29,7 @@ def stream(small_subject, tmp_path):
     return ActivationBuffer(small_subject, small_subject.site("resid_post", 1), rows, 256, skip=1, block=64)
 
 
-def test_a_planted_rescale_is_learnt_back_with_all_else_frozen(stream):
+def test_planted_rescale_is_learnt_back_with_all_else_frozen(stream):
     sae, _ = baseline(stream.site.d_in, 48, torch.float32)
     sae.W_enc.data *= 0.5
     sae.W_dec.data[:] = torch.linalg.qr(torch.randn(48, 32, generator=torch.Generator().manual_seed(1)))[0]

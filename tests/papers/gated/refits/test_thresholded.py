@@ -19,7 +19,7 @@ def baseline(d_in=12, d_sae=40, dtype=torch.float64, seed=0):
 
 
 @pytest.mark.parametrize("kind", ["relu", "gated"])
-def test_a_threshold_keeps_the_strongest_share(kind):
+def test_threshold_keeps_the_strongest_share(kind):
     sae, x = baseline()
     gated = as_gated.as_gated(sae)
     if kind == "gated":
@@ -38,7 +38,7 @@ def test_a_threshold_keeps_the_strongest_share(kind):
     assert torch.equal(thresholded.keep_strongest(gated, x, 1.0).encode(x), f)
 
 
-def test_the_share_with_the_fewest_latents_at_equal_loss_is_chosen():
+def test_share_with_the_fewest_latents_at_equal_loss_is_chosen():
     quality = np.linspace(0.5, 0.9, 5)
 
     def swept(factors):

@@ -12,8 +12,8 @@ BUDGET = GradientRoutes(tier="smoke", seeds=(0, 1), d_in=6, d_sae=12, batch=24, 
 
 
 def cells(fault: str) -> set[tuple[str, str]]:
-    found = gradient_routes.routes("gated", *gradient_routes.trial("gated", BUDGET, 0, fault))
-    return {(row.term, row.parameter) for row in found[~found.right].itertuples()}
+    table = gradient_routes.routes("gated", *gradient_routes.trial("gated", BUDGET, 0, fault))
+    return {(row.term, row.parameter) for row in table[~table.right].itertuples()}
 
 
 @pytest.mark.parametrize("kind", ["gated", "relu"])
@@ -22,7 +22,7 @@ def test_routes_are_those_of_the_paper(kind):
     assert max(gradient_routes.hand_written(kind, BUDGET)) < 1e-12
 
 
-def test_the_table_says_what_the_pseudo_code_says():
+def test_table_agrees_with_the_pseudo_code():
     table = gradient_routes.table(gradient_routes.routes("gated", *gradient_routes.trial("gated", BUDGET, 0)))
     assert table.loc["W_dec"].tolist() == ["W_dec", "-", "-"]
     assert table.loc["b_gate"].tolist() == ["-", "b_gate", "b_gate"]
@@ -44,7 +44,7 @@ def test_the_table_says_what_the_pseudo_code_says():
         ),
     ],
 )
-def test_a_fault_shows_only_where_it_was_planted(fault, wrong):
+def test_fault_shows_only_where_it_was_planted(fault, wrong):
     assert cells(fault) == wrong
 
 
@@ -62,23 +62,23 @@ def test_faults_change_no_forward_value_except_the_penalty():
         assert different == ({"sparsity"} if fault == "penalty on the output" else set()), fault
 
 
-def test_a_gradient_of_the_wrong_size_is_noticed(monkeypatch):
+def test_gradient_of_the_wrong_size_is_detected(monkeypatch):
     plain = Gated.loss
 
     def twice(self, x, dead=None):
-        found = plain(self, x, dead)
-        found.terms["auxiliary"] = 1.001 * found.terms["auxiliary"]
-        return found
+        gradients = plain(self, x, dead)
+        gradients.terms["auxiliary"] = 1.001 * gradients.terms["auxiliary"]
+        return gradients
 
     monkeypatch.setattr(Gated, "loss", twice)
-    found = gradient_routes.routes("gated", *gradient_routes.trial("gated", BUDGET, 0))
-    assert set(found[~found.right].term) == {"auxiliary"} and "something else" in set(found.found)
+    table = gradient_routes.routes("gated", *gradient_routes.trial("gated", BUDGET, 0))
+    assert set(table[~table.right].term) == {"auxiliary"} and "something else" in set(table.found)
 
 
 def test_gated_has_two_more_parameters_per_latent():
     assert gradient_routes.parameters_per_latent(BUDGET) == [2.0, 2.0, 2.0]
 
 
-def test_an_unknown_fault_is_refused_in_one_line():
+def test_unknown_fault_is_refused_in_one_line():
     with pytest.raises(UserError, match="no fault is called 'other'"):
         gradient_routes.trial("gated", BUDGET, 0, "other")

@@ -25,7 +25,7 @@ def plain(z, y, jump, threshold=None):
 
 
 @pytest.mark.parametrize("threshold", [None, 1.0, -50.0])
-def test_the_best_units_are_those_of_a_plain_search(toy, threshold):
+def test_best_units_are_those_of_a_plain_search(toy, threshold):
     z, y = jump.sample(toy, 0, tokens=300)
     relu, jumped = jump.best_relu(z, y, threshold), jump.best_jump(z, y, threshold)
     assert relu.shift == relu.threshold
@@ -43,14 +43,14 @@ def test_no_unit_beats_the_conditional_mean(toy):
     assert jump.posterior_mean(toy, np.array([1.0]))[0] == pytest.approx(y[near].mean(), abs=0.03)
 
 
-def test_a_jump_helps_only_when_on_and_off_are_apart(toy):
+def test_jump_helps_only_when_on_and_off_are_apart(toy):
     over = jump.over_separation(toy.model_copy(update={"on_means": (2.0, 6.0)}))
     ratios = over.groupby("separation").ratio.mean()
     assert ratios[2.0] == pytest.approx(1.0, abs=0.02) and ratios[6.0] < 0.3
     assert (over.ratio_same_threshold < 0.95).all()
 
 
-def test_the_control_is_one_where_the_truth_is_a_relu(toy):
+def test_control_ratio_is_one_for_a_true_relu(toy):
     assert jump.control(toy) == pytest.approx([1.0] * len(toy.seeds), abs=5e-3)
 
 
@@ -64,14 +64,14 @@ def test_scoring_on_the_fitted_tokens_would_favour_the_jump(toy):
 
 
 @pytest.mark.parametrize("unit", [jump.PAPER_JUMP, jump.Unit(0.7, 1.3, 0.2), jump.Unit(-0.4, 0.5, -1.0)])
-def test_a_gated_sae_equals_the_unit_and_its_threshold(unit):
+def test_gated_sae_equals_the_unit_and_its_threshold(unit):
     z = np.linspace(-3, 4, 401)
     sae = jump.as_gated(unit)
     assert np.allclose(sae.reconstruct(torch.from_numpy(z)[:, None])[0, :, 0].detach(), unit(z))
     assert sae.threshold().item() == pytest.approx(unit.slope * (unit.threshold - unit.shift))
 
 
-def test_a_baseline_equals_the_relu():
+def test_baseline_equals_the_relu():
     z = np.linspace(-3, 4, 401)
     sae = jump.as_relu(jump.PAPER_RELU)
     assert np.allclose(sae.reconstruct(torch.from_numpy(z)[:, None])[0, :, 0].detach(), jump.PAPER_RELU(z))

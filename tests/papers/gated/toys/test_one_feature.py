@@ -13,7 +13,7 @@ def trained():
     return one_feature.trained(budget)
 
 
-def test_the_optima_are_those_of_the_printed_losses():
+def test_optima_are_those_of_the_printed_losses():
     for penalty in (0.0, 0.3, 1.0, 1.7, 2.0, 3.0):
         least = optimize.minimize_scalar(
             lambda f, p=penalty: (1 - f) ** 2 + p * f, bounds=(0, 2), method="bounded", options={"xatol": 1e-9}
@@ -34,7 +34,7 @@ def test_trained_saes_end_at_the_optimum(trained):
     assert one_feature.at(trained, "relu", 0.7) == []
 
 
-def test_a_free_bias_hides_part_of_the_feature(monkeypatch):
+def test_free_bias_hides_part_of_the_feature(monkeypatch):
     """The planted fault that holding b_dec prevents: with half of the tokens on, it takes over what the penalty pushes out."""
     state = one_feature.TrainState
     monkeypatch.setattr(one_feature, "TrainState", lambda *given, fixed, **named: state(*given, **named))
@@ -42,6 +42,6 @@ def test_a_free_bias_hides_part_of_the_feature(monkeypatch):
     assert max(one_feature.at(one_feature.trained(budget), "relu", 1.0)) < 0.45
 
 
-def test_the_toy_is_deterministic():
+def test_toy_is_deterministic():
     budget = budgets.resolve("gated/fig02_shrinkage_toy", "smoke", seeds=[3], penalties=[1.0], steps=40)
     assert one_feature.trained(budget).activation.tolist() == one_feature.trained(budget).activation.tolist()
