@@ -49,12 +49,10 @@ def new(name: str, like: str | None = None) -> list[Path]:
 
 
 def _first_sweep(paper: str) -> str:
+    """The paper's first chapter that trains at one site by budgets of its own."""
     for name in sidecar.names():
-        if (
-            name.startswith(f"{paper}/")
-            and budgets.plan(name).methods
-            and "site" in budgets.budget_class(name).model_fields
-        ):
+        own = name.startswith(f"{paper}/") and sidecar.load(name).like is None
+        if own and budgets.plan(name).methods and "site" in budgets.budget_class(name).model_fields:
             return name
     raise UserError(f"{paper} has no sweep to begin from: name a chapter with --like, such as gated/fig05_pareto")
 
