@@ -56,7 +56,6 @@ def closure(modules: Iterable[str], home: Path = _HOME, without: tuple[str, ...]
 
 
 @cache
-@cache
 def imported(source: str) -> tuple[str, ...]:
     """Dotted names of the library that `source` imports, at any depth, and the packages above them."""
     names: list[str] = []
@@ -76,7 +75,6 @@ def module_file(name: str, home: Path = _HOME) -> Path | None:
     return next((file for file in (below.with_suffix(".py"), below / "__init__.py") if file.is_file()), None)
 
 
-@cache
 @cache
 def canonical(source: str) -> bytes:
     """The syntax tree of `source` as bytes, without docstrings, comments, positions and empty fields."""
