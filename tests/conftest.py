@@ -1,4 +1,4 @@
-"""What several test files share: a small subject, made once, that nobody has to download."""
+"""Shared fixtures: a small subject, made once and never downloaded."""
 
 import os
 

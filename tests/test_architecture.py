@@ -23,7 +23,7 @@ def modules(home: Path) -> dict[str, Path]:
 
 
 def imported(file: Path, name: str) -> set[str]:
-    """What a module imports from the library, wherever the import stands, as dotted names without "saebook."."""
+    """All imports of a module from the library, in functions too, as dotted names without "saebook."."""
     package, names = ["saebook", *name.split(".")[:-1]], []
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):

@@ -47,7 +47,7 @@ def test_estimate_is_within_a_factor_of_two_of_a_measured_run(
 
 @pytest.fixture
 def quick(monkeypatch, small_subject):
-    """No probe: every kind of work has a made-up price."""
+    """Replace the probe by made-up prices."""
     monkeypatch.setattr(probe, "start", lambda subject: (1.0, 1e8))
     monkeypatch.setattr(estimate, "_subject", lambda name: small_subject)
     monkeypatch.setattr(probe, "corpus", lambda: 17.0)

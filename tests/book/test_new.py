@@ -1,4 +1,4 @@
-"""A figure is two files: what `saebook new` writes runs, passes nbval, and stands in the book, its ledger and its budgets."""
+"""`saebook new` writes a chapter of two files that runs, passes nbval, and is in the book, its ledger and its budgets."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What a notebook can be run with is read from its parameters cell, and a value that does not fit is refused."""
+"""Parameters are read from a notebook's parameters cell, and a value that does not fit is refused."""
 
 import json
 

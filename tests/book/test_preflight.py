@@ -1,4 +1,4 @@
-"""What a budget names is looked for before a kernel starts, and relative folders are those of the caller."""
+"""Files and models of a budget are checked before a kernel starts; relative folders are the caller's."""
 
 import json
 

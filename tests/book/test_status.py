@@ -1,4 +1,4 @@
-"""How a chapter stands: fresh, stale, failed or never run, and why; one damaged file does not stop the others."""
+"""The state of a chapter is fresh, stale, failed or never run, with a reason; one damaged file does not stop the others."""
 
 import json
 import shutil

@@ -205,7 +205,7 @@ def test_route_check_detects_an_unfrozen_decoder(monkeypatch):
 
 @pytest.mark.parametrize("kind", [kind for kind in names() if kind.startswith("gated_")])
 def test_gated_variants_differ_from_gated_in_one_thing_only(kind):
-    """Where all kinds are one function (no rescale, one encoder), only what the ablation is about may differ."""
+    """Where all variants are the same function (no rescale, one encoder), only the ablated part may differ."""
     gated, other, x = stack("gated"), stack(kind), data()
     gated.r_mag.data.zero_()
     for name, parameter in other.named_parameters():

@@ -14,7 +14,7 @@ _FILE = "data/choices.yml"
 
 
 class Effect(BaseModel):
-    """Where a measured effect is read: the recorded `result` (TIER/PAPER/NAME), the `path` of keys in it, and the words."""
+    """The source of a measured effect: the recorded `result` (TIER/PAPER/NAME), the `path` of keys in it, and the words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -116,7 +116,7 @@ def judged_by(notebook: str) -> list[Claim]:
 
 
 def verdict(claim: Claim, live: Interval | Sequence[Interval]) -> Verdict:
-    """What the interval says of the claim. One seed, or none, is *underpowered* whatever it shows.
+    """The verdict of the interval on the claim. One seed, or none, is *underpowered* whatever it shows.
 
     An ordering takes one interval per contrast, made at a joint level (`intervals.joint_level`): it replicates when all
     contrasts do, and does not when one is the other way round. Raises `TypeError` for one interval where several are needed.
@@ -131,7 +131,7 @@ def verdict(claim: Claim, live: Interval | Sequence[Interval]) -> Verdict:
 
 
 def _enough(live: Interval) -> bool:
-    return live.n >= 2 and live.low <= live.mean <= live.high  # also false when one of them is no number
+    return live.n >= 2 and live.low <= live.mean <= live.high  # also false when one of them is NaN
 
 
 def _direction(claim: Claim, live: Interval) -> Verdict:

@@ -15,7 +15,7 @@ _WHEN = ("date", "commit", "seconds", "peak_memory_mb", "trained_runs", "timings
 
 @dataclass(frozen=True)
 class Change:
-    """What recording one result changes: `lines` say it, `content` is what to write (nothing when nothing changed)."""
+    """The changes that recording one result makes: `lines` describe them, `content` is to be written (None if unchanged)."""
 
     name: str
     lines: tuple[str, ...]
@@ -67,7 +67,7 @@ def _besides(source: Path) -> list[str]:
 
 
 def _lasting(result: dict[str, Any]) -> str:
-    """What makes two results the same: everything but when and how fast they were made."""
+    """The part of a result that decides equality: everything except its dates and times."""
     return json.dumps({key: value for key, value in result.items() if key not in _WHEN}, sort_keys=True)
 
 
@@ -88,7 +88,7 @@ def _timings(name: str, old: dict[str, Any] | None, new: dict[str, Any]) -> dict
 
 
 def _lines(name: str, tier: str, old: dict[str, Any], new: dict[str, Any], same: dict[Path, bool]) -> list[str]:
-    """What differs between a recorded result and the one that replaces it, one line each."""
+    """The differences between a recorded result and the one that replaces it, one line each."""
     (csv,) = (place for place in same if place.suffix == ".csv")
     lines = ["CSV equal" if same[csv] else "CSV differs"]
     for claim in ledger.judged_by(name):

@@ -1,4 +1,4 @@
-"""What a chapter measured: JSON with the plotted points as CSV and the figure as PNG, written together or not at all.
+"""The results of a chapter: JSON, the plotted points as CSV and the figure as PNG, written together or not at all.
 
 A run writes its *live* result below `_build/results/TIER`, which git ignores. *Recorded* results lie below
 `data/results/TIER`, are committed, and change only by `saebook record` (`claims.recording`). A result names everything it
@@ -84,7 +84,7 @@ _SHOWN = ("device", "commit", "python", "seconds", "peak_memory_mb", "trained_ru
 
 
 def folder(tier: str, where: Where = "recorded") -> Path:
-    """Where the results of a tier lie: those that are committed, or this copy's own."""
+    """The folder of a tier's results: the recorded ones, or this copy's own."""
     return (paths.data() if where == "recorded" else paths.build()) / "results" / tier
 
 
@@ -153,7 +153,7 @@ def together(content: dict[Path, bytes]) -> None:
 
 
 def _about(budget: Budget, subject: Subject | None) -> dict[str, Any]:
-    """What a record says of the run besides its numbers: subject, corpus, commit, device, versions, date."""
+    """The provenance of a run's numbers: subject, corpus, commit, device, versions, date."""
     source = budget.source if isinstance(budget, SubjectBudget) else "environment"
     read = {"source": source, "hash": corpus_hash(source)} if subject else None
     return {
@@ -168,7 +168,7 @@ def _about(budget: Budget, subject: Subject | None) -> dict[str, Any]:
 
 
 def _cost(result: dict[str, Any], name: str, trained: int, seconds: float) -> dict[str, Any]:
-    """What the result cost. A page made from stored runs keeps the cost of the run that trained them."""
+    """The cost of the result. A page made from stored runs keeps the cost of the run that trained them."""
     if not trained:
         for where in ("live", "recorded"):
             before = _readable(name, result["tier"], where)
@@ -220,7 +220,7 @@ def live(result: dict[str, Any], key: str) -> Interval | list[Interval]:
 
 
 def stale(result: dict[str, Any], budget: Budget) -> list[str]:
-    """What has changed since a result was made, of all that its numbers depend on; empty when it still holds.
+    """The dependencies of a result that have changed since it was made; empty when it is fresh.
 
     `budget` is the tier's own.
     """
@@ -250,7 +250,7 @@ def provenance_line(result: dict[str, Any]) -> str:
 
 
 def corpus_differences(subject: str, source: str) -> list[str]:
-    """How this environment's corpus differs from the one the subject was trained on; empty when it does not."""
+    """The difference between this environment's corpus and the subject's training corpus; empty when they are equal."""
     manifest = paths.data() / "subjects" / subject / "manifest.tsv"
     if source != "environment" or not manifest.is_file():
         return []

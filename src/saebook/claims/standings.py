@@ -1,4 +1,4 @@
-"""Where each claim stands: its verdict by the recorded results, and beside it the verdict of this copy's own run."""
+"""The standing of each claim: its verdict by the recorded results, and the verdict of this copy's own run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def standings(budget_of: BudgetOf, tier: str | None = None, stale: Staleness | N
 
 
 def standing(claim: Claim, stale: Staleness = lambda result: (), tier: str | None = None) -> Standing:
-    """Where one claim stands. A larger tier speaks before a smaller one; nothing is judged below the claim's own tier."""
+    """The standing of one claim. A larger tier takes precedence; tiers below the claim's own are not judged."""
     if claim.not_comparable:
         return Standing(claim, Verdict.NOT_COMPARABLE.value)
     own = None
@@ -134,7 +134,7 @@ def shown(live: Value) -> str:
 
 
 def counts(rows: Sequence[Standing]) -> dict[str, dict[str, int]]:
-    """How many claims of each paper have each verdict, with every verdict named."""
+    """Count the claims of each paper by verdict; every verdict has an entry."""
     words = [*(verdict.value for verdict in Verdict), ledger.NOT_RUN]
     return {
         paper: {word: sum(row.verdict == word for row in rows if row.claim.paper == paper) for word in words}

@@ -34,7 +34,7 @@ def _each(value: Interval | Sequence[Interval], form: str) -> str:
 
 
 def decimals(value: Interval) -> int | None:
-    """How many decimals tell the ends of an interval apart from its mean; None where only powers of ten do."""
+    """The number of decimals that tell the ends of an interval from its mean; None where only powers of ten do."""
     ends = [abs(value.mean - end) for end in (value.low, value.high) if math.isfinite(end) and end != value.mean]
     if not ends:
         return 2
@@ -61,7 +61,7 @@ def number(value: float | None) -> str:
 
 
 def criterion(claim: Claim) -> str:
-    """What the whole interval has to lie in for the claim to replicate."""
+    """The range that must contain the whole interval for the claim to replicate."""
     if claim.not_comparable:
         return ""
     if claim.band:
@@ -73,14 +73,14 @@ def criterion(claim: Claim) -> str:
 
 
 def paper(claim: Claim) -> str:
-    """What the paper reports: its number and how precise it is; nothing where it gives neither."""
+    """The number that the paper reports and its precision; empty where it gives neither."""
     value = "" if claim.paper_value is None else f"{claim.paper_value:g}"
     precision = claim.precision.strip()
     return f"{value} ({precision})" if value and precision else value or precision
 
 
 def staleness(changed: Sequence[str]) -> str:
-    """What has changed since a result was made, in a few words; nothing where nothing has."""
+    """The changes since a result was made, in a few words; empty if there are none."""
     if len(changed) > 3:
         return f"{len(changed)} of the things it depends on changed"
     return f"{', '.join(changed)} changed" if changed else ""

@@ -95,7 +95,7 @@ class SiteBudget(SubjectBudget):
 
 
 class TrainingBudget(SubjectBudget):
-    """How long each SAE of a sweep trains. A block is the number of rows of text whose activations are mixed at a time."""
+    """Length of training of each SAE in a sweep. A block is the number of rows of text whose activations are mixed at a time."""
 
     seeds: Several[Seed]
     tokens: Count

@@ -36,5 +36,5 @@ def runs() -> Path:
 
 
 def build() -> Path:
-    """What a build or a run makes: executed notebooks, live results, pages. Git-ignored."""
+    """The folder for output: executed notebooks, live results, pages. Git-ignored."""
     return Path(os.environ.get("SAEBOOK_BUILD") or root() / "_build")

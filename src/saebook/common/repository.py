@@ -1,4 +1,4 @@
-"""Where this clone's code is published, if anywhere: read from git, never written down by hand."""
+"""The public address of this clone's code, if it has one, read from git."""
 
 import re
 import subprocess

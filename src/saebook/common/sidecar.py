@@ -37,9 +37,9 @@ class Budgets(BaseModel):
 
 
 class Sidecar(BaseModel):
-    """What a chapter says of itself.
+    """The metadata, budgets and claims of a chapter.
 
-    `title` stands in the sidebar and begins with the topic; `figure` is the paper's own number ("Figure 5"); `differs`
+    `title` is shown in the sidebar and begins with the topic; `figure` is the paper's own number ("Figure 5"); `differs`
     says what differs from the paper (site, size, subject) and `caveat` the main doubt, both in one sentence; `plan` names
     what is trained (`saebook.papers.PAPER.plans`).
     """

@@ -1,4 +1,4 @@
-"""How close the directions of one dictionary lie to those of another (e2e paper, section 3.3)."""
+"""Similarity of the directions of two dictionaries (e2e paper, section 3.3)."""
 
 import torch
 from torch import Tensor

@@ -96,7 +96,7 @@ def _combine(weights: Tensor, atoms: Tensor) -> Tensor:
 
 
 def best_length(towards: Tensor, residual: Tensor) -> Tensor:
-    """How far [B, 1] to go `towards` [B, D] for the least ||residual - length * towards||; 0 where there is no way to go."""
+    """Step length [B, 1] along `towards` [B, D] that minimises ||residual - length * towards||; 0 where `towards` is zero."""
     norm2 = towards.square().sum(1, keepdim=True)
     return torch.where(norm2 > 0, (towards * residual).sum(1, keepdim=True) / norm2, 0.0)
 

@@ -1,4 +1,4 @@
-"""How many active latents one method needs for the loss recovered that another reaches.
+"""Compare sweeps by the L0 that each method needs to reach the same loss recovered.
 
 The comparison behind "half as many firing features" (Gated paper, abstract and Figures 1, 5, 12, 13): L0 of both
 Pareto fronts at matched loss recovered, as the geometric mean of ratios over the levels that both fronts reach.
@@ -45,7 +45,7 @@ def finite(values: Sequence[float]) -> list[float]:
 
 
 def collapsed(table: pd.DataFrame) -> int:
-    """How many SAEs of one method fare worse than the next of their seed, which the penalty (or k) held to fewer features.
+    """Count the SAEs of one method that fare worse than the next sparser SAE of the same seed.
 
     Room to use more features cannot hurt an SAE that trained well. One that collapsed hides from a mean over the curve:
     without it the others span a shorter curve, which may be the better for it.
@@ -83,7 +83,7 @@ def log_interval(ratios: list[float], level: float = 0.95) -> Interval:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far apart a comparison puts SAEs that differ by their seed alone, as factors of at least 1.
+    """Factors (at least 1) by which a comparison separates SAEs that differ only in their seed.
 
     The geometric mean over pairs, and the largest. Their mean *in one direction* would say nothing: taken round all seeds it
     is 1 whatever the comparison does.
@@ -113,7 +113,7 @@ def ratio(one: pd.DataFrame, other: pd.DataFrame) -> float:
 
 
 def share_of_gap(table: pd.DataFrame, method: str, between: str, baseline: str) -> Interval:
-    """How much of the log L0 gap from `baseline` to `method` the sweep `between` closes: 0 is none, 1 is all.
+    """Share of the log L0 gap from `baseline` to `method` that the sweep `between` closes: 0 is none, 1 is all.
 
     Each seed's three fronts are read at the levels of loss recovered that all three reach, and the ratio of the two mean
     gaps has Fieller's interval over seeds: the whole line where there may be no gap to close.

@@ -37,7 +37,7 @@ def style() -> None:
 
 @dataclass(frozen=True)
 class Look:
-    """How every figure draws a method: what the legend calls it, its colour (#RRGGBB) and its marker."""
+    """The style of a method in every figure: its label in the legend, its colour (#RRGGBB) and its marker."""
 
     label: str
     colour: str

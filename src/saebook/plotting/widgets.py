@@ -51,7 +51,7 @@ def sortable(table: pd.DataFrame, name: str, caption: str, italic: pd.Series | N
 
 
 def _cell(value: Any, digits: int) -> dict[str, str | None]:
-    """What a cell shows, and the number that it is sorted by."""
+    """The text of a cell, and the number that it is sorted by."""
     if not isinstance(value, float):
         return {"shown": str(value), "number": None}
     return {"shown": "" if value != value else f"{value:.{digits}g}", "number": repr(float(value))}

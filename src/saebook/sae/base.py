@@ -1,4 +1,4 @@
-"""What every architecture shares: a stack of S SAEs of one shape, trained as one module.
+"""The base of all architectures: a stack of S SAEs of one shape, trained as one module.
 
 Letters: S members, B tokens in a batch, D d_in, M d_sae. A single SAE is a stack of one. Every parameter has a leading
 axis S, and a member depends on its own seed and sparsity alone, so that member i of any stack is the SAE it would have
@@ -154,7 +154,7 @@ class SAEStack(nn.Module):
         raise NotImplementedError
 
     def error_unit(self) -> float | Tensor:
-        """What the loss divides E||x - xhat||^2 by to make its term "reconstruction": 1 for a sum over D, D for a mean."""
+        """The divisor of E||x - xhat||^2 by to make its term "reconstruction": 1 for a sum over D, D for a mean."""
         return 1.0
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -275,7 +275,7 @@ class SAEStack(nn.Module):
             getattr(self, name)[member, latents] = 0.0
 
     def latent_slices(self) -> dict[str, int]:
-        """Which axis of each parameter runs over latents: where an optimiser must forget a resampled one."""
+        """The axis of each parameter that runs over latents; resampling resets the optimiser's state along it."""
         return {"W_enc": 2, "W_dec": 1} | dict.fromkeys(self.per_latent, 1)
 
     @torch.no_grad()

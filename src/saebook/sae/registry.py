@@ -68,7 +68,7 @@ def build(name: str, d_in: int, d_sae: int, members: tuple[Member, ...], **optio
 
 
 def label(name: str) -> str:
-    """What figures call the named architecture."""
+    """The label of the named architecture in figures."""
     return _entry(name).label
 
 

@@ -2,7 +2,7 @@
 
 A step of a wide SAE touches only what is active: one dense product (the encoder), then the decoder's and both weight
 gradients over the K active rows of each token. The sums by latent are embedding bags over entries sorted by latent: no
-atomics, so the same input gives the same bits. A narrow SAE, whose matrix products cost less than that, takes those.
+atomics, so the same input gives the same bits. A narrow SAE, whose matrix products are cheaper, uses those.
 The auxiliary loss reads the columns of the dead latents and nothing else.
 """
 

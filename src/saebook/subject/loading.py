@@ -22,7 +22,7 @@ _PATIENCE = 5.0  # seconds to wait for the hub's first answer
 def boot(name: str, device: str, dtype: torch.dtype):
     """The TransformerLens bridge of a subject named by embedded name, folder or hub name.
 
-    Raises `UserError` when there is no such model, its files are damaged or incomplete, or the hub is out of reach.
+    Raises `UserError` when the model does not exist, its files are damaged or incomplete, or the hub is out of reach.
     """
     folder = _folder(name)
     if folder and not any((folder / file).is_file() for file in _TOKENIZERS):

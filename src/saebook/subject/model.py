@@ -66,7 +66,7 @@ class Subject:
     def load(cls, name: str, device: str | None = None, dtype: torch.dtype = torch.float32) -> "Subject":
         """Open a subject by embedded name, folder or hub name.
 
-        Raises `UserError` when there is no such model, its files are damaged, or the hub is out of reach.
+        Raises `UserError` when the model does not exist, its files are damaged, or the hub is out of reach.
         """
         device = hardware.checked(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         bridge = loading.boot(name, device, dtype)

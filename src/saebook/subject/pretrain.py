@@ -36,7 +36,7 @@ Rate = Annotated[float, Gt(0), Lt(1)]
 
 
 class Recipe(BaseModel):
-    """How a subject is made. `tokens` counts repeats; rates are per step. Every bound is stated here, and only here."""
+    """The recipe of an embedded subject. `tokens` counts repeats; rates are per step. All bounds are stated here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

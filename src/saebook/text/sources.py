@@ -1,4 +1,4 @@
-"""Where text comes from: the environment's own prose, a folder of text files, a Hugging Face data set.
+"""Sources of text: the environment's own prose, a folder of text files, a Hugging Face data set.
 
 A source is a string, so that it fits a papermill parameter:
 

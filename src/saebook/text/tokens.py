@@ -46,7 +46,7 @@ def train_tokenizer(documents: Sequence[Document], vocabulary: int, folder: Path
 
 def pack(documents: Sequence[Document], tokenizer, context: int) -> np.ndarray:
     """Rows [N, T] of token ids in document order, as uint16 where the vocabulary fits, else int32."""
-    kind = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     end = tokenizer.eos_token_id
     if end is None:
         raise UserError(
@@ -57,9 +57,9 @@ def pack(documents: Sequence[Document], tokenizer, context: int) -> np.ndarray:
         for first in range(0, len(documents), _CHUNK):
             texts = [d.text for d in documents[first : first + _CHUNK]]
             for ids in tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]:
-                stream.append(np.array([*ids, end], kind))
+                stream.append(np.array([*ids, end], dtype))
             progress.update(len(texts))
-    flat = np.concatenate(stream) if stream else np.empty(0, kind)
+    flat = np.concatenate(stream) if stream else np.empty(0, dtype)
     return flat[: len(flat) // context * context].reshape(-1, context)
 
 

@@ -1,4 +1,4 @@
-"""What a sweep trains and on which text: configurations that check themselves."""
+"""Validated configurations of a sweep: methods, members, training and text."""
 
 import math
 from dataclasses import dataclass, fields
@@ -32,7 +32,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How one architecture is trained. Learning rates are Adam's; shares are of all steps. Raises `UserError` for nonsense.
+    """Training settings of one architecture. Learning rates are Adam's; shares are of all steps. Raises `UserError` for nonsense.
 
     `resample_at`: when dead latents are resampled (Gated paper, appendix D, after Bricken et al. 2023); dead means silent
     for `dead_share` of all steps. `rewarm_share`: after it the learning rate climbs again from a tenth. `cosine_to`: instead
@@ -73,7 +73,7 @@ class TrainConfig:
 
     @property
     def steps(self) -> int:
-        """How many batches fit into `tokens`."""
+        """The number of whole batches in `tokens`."""
         return self.tokens // self.batch
 
     def rate(self, step: int, resampled: int | None = None) -> float:
@@ -125,7 +125,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Data:
-    """Which text feeds training and evaluation, and in which order. `skip` leading positions of a row are left out.
+    """The text for training and evaluation, and its order. The first `skip` positions of a row are left out.
 
     `eval_rows` rows of the validation text are measured on; `block` rows of training text are mixed at a time. A row has
     `context` tokens, None for as many as the subject takes.

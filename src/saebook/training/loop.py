@@ -29,7 +29,7 @@ _SCORED = 8192  # activations whose loss decides what a dead latent is pointed a
 
 
 class Buffer(Protocol):
-    """What `train` asks of its batches: `training.buffers` has two that fit."""
+    """The interface of the batches for `train`; `training.buffers` has two implementations."""
 
     batch: int
     seed: int

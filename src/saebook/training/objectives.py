@@ -65,7 +65,7 @@ def step_gradients(
 
 
 def members_at_once(objective: Objective, tokens: int, device: str) -> int:
-    """How many SAEs go through the upper blocks together, at `tokens` a batch."""
+    """The number of SAEs that go through the upper blocks together, at `tokens` a batch."""
     return 1 if objective.local else max(1, _TOKENS[device] // tokens)
 
 

@@ -93,7 +93,7 @@ class Store:
         return saelens.from_saelens(*self.load(key))
 
     def metadata(self, key: str) -> dict:
-        """What a run says of itself: subject, text, training, metrics, history. Raises as `load`."""
+        """The record of a run: subject, text, training, metrics, history. Raises as `load`."""
         return self.load(key)[0]["metadata"]
 
     @contextlib.contextmanager

@@ -122,7 +122,7 @@ def _measured(one: Trained) -> dict:
 
 
 def _shared(subject: Subject, site: Site, data: Data) -> dict:
-    """What the keys of all runs of a sweep have in common, read once."""
+    """The parts of a run's key that all runs of a sweep share, read once."""
     return {
         "subject": subject.weights_hash,
         "tokenizer": tokenizer_hash(subject.tokenizer),

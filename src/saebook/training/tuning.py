@@ -35,7 +35,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Tuner:
-    """How a plan's rates are chosen: what a rate is judged by, and the rates that are tried."""
+    """The rule that chooses a plan's rates: the cost of a rate, and the rates to try."""
 
     cost: Cost = ratio
     rates: tuple[float, ...] = RATES
@@ -62,14 +62,14 @@ def to_tune(methods: list[Method], settled: list[Method]) -> list[Method]:
 
 
 def tuned(methods: list[Method]) -> list[Method]:
-    """The methods whose rates are chosen, each with all its sparsities: every kind at every width, named by both.
+    """The methods to tune, each with all its sparsities: every architecture at every width, named by both.
 
-    A rate that suits a narrow SAE was seen to break a wide one. An architecture with one width keeps its name.
+    A rate that suits a narrow SAE can make a wide one collapse. An architecture with one width keeps its name.
     """
     widths: dict[str, set[int]] = {}
     for method in methods:
         widths.setdefault(method.name or method.architecture, set()).add(method.d_sae)
-    several = {kind for kind, of_architecture in widths.items() if len(of_architecture) > 1}
+    several = {name for name, d_saes in widths.items() if len(d_saes) > 1}
     names = [method.name or method.architecture for method in methods]
     return [
         replace(method, name=f"{name} at {method.d_sae}" if name in several else name)
@@ -107,7 +107,7 @@ def chosen(scored: pd.DataFrame) -> dict[str, float]:
 
 
 def penalty(scored: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """What each rate of each method costs over the winner; null where an SAE collapsed, or where the curves do not meet."""
+    """The cost of each rate of each method over the best rate; null where an SAE collapsed, or where the curves do not meet."""
     winners = chosen(scored)
     return {
         str(method): {f"{row.lr:g}": math.nan if row.collapsed else row.cost / won for row in g.itertuples()}

@@ -1,4 +1,4 @@
-"""What the build adds to a chapter: the result box below its title, folded parameters, captions, and the closing sections."""
+"""The build adds to a chapter the result box below its title, folded parameters, captions, and the closing sections."""
 
 import nbformat
 import pytest

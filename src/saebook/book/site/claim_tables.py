@@ -20,7 +20,7 @@ _JUDGED = [verdict.value for verdict in Verdict if verdict is not Verdict.NOT_CO
 
 
 def counts(rows: Sequence[Standing]) -> str:
-    """How many claims of each paper have each verdict, as HTML; each number links to the rows that it counts."""
+    """Count the claims of each paper by verdict, as HTML; each number links to the rows that it counts."""
     by_paper = {paper: tally for paper, tally in standings.counts(rows).items() if any(tally.values())}
     words = list(next(iter(by_paper.values()), {}))
     lines = [{"verdict": word, "counts": [(paper, tally[word]) for paper, tally in by_paper.items()]} for word in words]
@@ -28,7 +28,7 @@ def counts(rows: Sequence[Standing]) -> str:
 
 
 def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
-    """What was found for the main claims of each paper, each in a sentence, as HTML."""
+    """State the result of each paper's main claims, one sentence each, as HTML."""
     by_id = {row.claim.id: row for row in rows}
     papers = []
     for paper, ids in HEADLINES.items():
@@ -55,7 +55,7 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
     claim = row.claim
     own = (
         row.own if row.own and row.own.verdict in _JUDGED else None
-    )  # what judges nothing stands on its chapter's page
+    )  # runs that judge nothing are shown on their chapter's page only
     return {
         "claim": claim,
         "paper": PAPERS[claim.paper],

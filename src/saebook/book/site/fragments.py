@@ -37,12 +37,12 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
 
 
 def status_table(states: Sequence[State]) -> str:
-    """How every notebook stands at this build's tier, as HTML."""
+    """The state of every notebook at this build's tier, as HTML."""
     return without_blank_lines(render("saebook.book.site", "status.html", states=states))
 
 
 def subject(folder: Path) -> str:
-    """What is known of an embedded subject: its recipe, its losses beside those of counting models, and what it writes.
+    """Describe an embedded subject: its recipe, its losses beside those of counting models, and what it writes.
 
     Raises `UserError` when its records are damaged.
     """

@@ -20,7 +20,7 @@ from saebook.common.templates import render
 
 
 def page(state: State, tier: str, rows: Sequence[Standing], stale: Staleness) -> NotebookNode:
-    """The page of a notebook that stands as `state` says. One that cannot be read becomes a page that says so."""
+    """The page of a notebook in the given `state`. A notebook that cannot be read becomes a page that says so."""
     file = state.file or sidecar.folder() / f"{state.name}.ipynb"
     try:
         book = read(file)
@@ -71,7 +71,7 @@ def open_with(book: NotebookNode, texts: Sequence[str]) -> None:
 
 
 def notice(state: State) -> str:
-    """What a reader must know before anything else: that the page failed, is stale, or was never run. Usually nothing."""
+    """A notice that the page failed, is stale, or was never run; empty for a finished page."""
     kept = state.record
     if state.word == status.FAILED:
         return _failure(state)

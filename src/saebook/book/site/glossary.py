@@ -10,7 +10,7 @@ from docutils import nodes
 from sphinx import addnodes
 
 PAGE = "book/glossary"
-# The term as it stands in the glossary and its plural. In front of a hyphen or behind one it is part of another word.
+# The term as written in the glossary, and its plural. In front of a hyphen or behind one it is part of another word.
 _WORD = r"(?<![\w\-/.]){}(?:s|es)?(?![\w\-]|\.\w)"
 _NOT_PROSE = (
     nodes.title, nodes.subtitle, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.reference,
@@ -39,7 +39,7 @@ def terms(text: str) -> dict[str, str]:
 
 
 def load(page: Path) -> dict[str, str]:
-    """The terms of the glossary's page; none where there is no such page."""
+    """The terms of the glossary's page; empty if the page is missing."""
     return terms(page.read_text("utf-8")) if page.is_file() else {}
 
 

@@ -54,7 +54,7 @@ def _rates(points: pd.DataFrame, winners: dict[str, float], cost: tuning.Cost, p
 
 
 def _cost(cost: Any, collapsed: Any, above: Any) -> str:
-    """What a rate costs, unless it is out."""
+    """The cost of a rate as text, or the reason why the rate was left out."""
     if collapsed:
         return f"out: {collapsed} SAE{'s' * (collapsed > 1)} collapsed"
     if above:
@@ -63,7 +63,7 @@ def _cost(cost: Any, collapsed: Any, above: Any) -> str:
 
 
 def _won(at_the_end: bool) -> str:
-    """How the chosen rate is marked. One at the grid's end may have a better rate beyond it, and a reader should see that."""
+    """The mark of the chosen rate. At the end of the grid it also says so, because a better rate may lie beyond it."""
     return " **(chosen, at the end of the grid)**" if at_the_end else " **(chosen)**"
 
 

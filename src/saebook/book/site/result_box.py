@@ -56,7 +56,7 @@ def _claim(row: Standing) -> dict[str, Any]:
 
 
 def _source(rows: list[Standing], tier: str) -> str:
-    """Which run the verdicts come from, in a sentence."""
+    """Name the run that the verdicts come from, in a sentence."""
     if not rows:
         return ""
     recorded = (

@@ -1,4 +1,4 @@
-"""What the book asks of Sphinx beyond its configuration: links to the glossary, and no scripts for live code (Thebe).
+"""Extend Sphinx for the book: links to the glossary, and no scripts for live code (Thebe).
 
 Thebe runs cells on a server of somebody else; the book needs none. Its script is loaded twice by Jupyter Book 1, which is
 an error in every page's console.

@@ -103,7 +103,7 @@ def median_interval(values: pd.Series, resamples: int) -> Interval:
 
 
 def count(panels: pd.DataFrame, kind: str) -> Interval:
-    """In how many panels `kind` is ahead: an exact number, for the rows are given and not sampled."""
+    """Count the panels in which the architecture is ahead: an exact number, since the rows are not a sample."""
     hits = float((panels.ahead == kind).sum())
     return Interval(hits, hits, hits, len(panels))
 

@@ -20,7 +20,7 @@ def full_over(table: pd.DataFrame, variant: str) -> list[float]:
 
 
 def routes(sae: SAEStack, x: Tensor) -> pd.Series:
-    """Which parameters each term of the loss of `x` [B, D] sends a gradient to, found by autograd."""
+    """The parameters that receive a gradient from each term of the loss of `x` [B, D], found by autograd."""
     reached = {}
     for term in sae.loss(x).terms:
         sae.zero_grad()

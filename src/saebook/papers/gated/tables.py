@@ -33,7 +33,7 @@ def as_printed(table: pd.DataFrame, model: str, site: Site, rates: dict[str, flo
 
 
 def optimal(printed: pd.DataFrame) -> pd.Series:
-    """Which rows are Pareto-optimal within their model, site, layer and architecture; never one with an impossible L0."""
+    """Mark the rows that are Pareto-optimal within their model, site, layer and architecture; an impossible L0 never is."""
     mask = pd.Series(False, index=printed.index)
     for _, group in printed[printed.L0 > 0].groupby(KEY):
         mask[group.index] = pareto_front(group.L0, group.pct_CE_recovered)

@@ -33,7 +33,7 @@ def at_fixed_l0(table: pd.DataFrame, l0: float, column: str = NMSE) -> pd.DataFr
 
 
 def gap_slopes(table: pd.DataFrame, one: str, other: str, l0: float) -> list[float]:
-    """How fast log(NMSE of `other` / NMSE of `one`) at an L0 grows with log width, one slope per seed."""
+    """Slope of log(NMSE of `other` / NMSE of `one`) at an L0 against log width, one per seed."""
     fixed = at_fixed_l0(table, l0)
     slopes = []
     for _, group in fixed.groupby("seed"):

@@ -1,4 +1,4 @@
-"""Where latents really die (Top-k paper, Figure 15): width, k and rate, searched for on the tuning seeds.
+"""Search the tuning seeds for a width, k and rate at which latents die (Top-k paper, Figure 15).
 
 Only the variant without remedies is looked at, so that what the remedies do has no part in the choice.
 """

@@ -1,4 +1,4 @@
-"""Which loss trains what: the paper's routes, and planted faults."""
+"""The paper's routes of gradients, and planted faults."""
 
 import pytest
 import torch

@@ -39,7 +39,7 @@ class Card:
 
 
 def comparable(table: pd.DataFrame) -> pd.DataFrame:
-    """Which SAEs are rated: of each seed the Gated one of the middle lambda, and the baseline whose L0 is nearest to its own.
+    """The SAEs to rate: of each seed the Gated one of the middle lambda, and the baseline whose L0 is nearest to its own.
 
     `table` is a sweep's; nearest on the log scale. Two rows per seed, Gated first.
     """
@@ -114,7 +114,7 @@ def promoted(sae: SAEStack, latent: int, subject: Subject, site: Site) -> tuple[
     """The tokens whose logits a latent raises most by itself: the largest entries of W_dec @ W_U.
 
     Layer norm and all later blocks are ignored. Empty if the site does not write to the
-    residual stream (neurons, heads before W_O): there is no such product.
+    residual stream (neurons, heads before W_O), where that product does not exist.
     """
     if not site.hook_name.endswith(("resid_pre", "resid_post", "mlp_out")):
         return ()

@@ -25,7 +25,7 @@ def form(cards: Sequence[Card], cards_hash: str) -> Markup:
 
 
 def _card(number: int, card: Card) -> dict[str, Any]:
-    """What the template shows of a card."""
+    """The fields of a card for the template."""
     return {
         "number": number,
         "percent": f"{100 * card.density:.2g}",

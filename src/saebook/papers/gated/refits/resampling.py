@@ -1,4 +1,4 @@
-"""How much of Gated's gap is due to dead latents of the baseline: with and without resampling, and in the paper's own rows."""
+"""The share of Gated's gap that dead latents of the baseline explain: with and without resampling, and in the paper's rows."""
 
 from typing import cast
 
@@ -27,7 +27,7 @@ def at_same_lambda(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def raised(table: pd.DataFrame) -> tuple[list[float], list[float]]:
-    """What resampling does at the same lambda: the ratio of L0, and the difference in loss recovered, one of each per seed.
+    """The effect of resampling at the same lambda: the ratio of L0, and the difference in loss recovered, one of each per seed.
 
     Means over both architectures and all lambdas; L0 on the log scale.
     """

@@ -21,7 +21,7 @@ from saebook.training.sweep import Data, SweepResult
 
 @dataclass(frozen=True)
 class Fit:
-    """How rescale and shift are learnt: on `tokens` in batches of `batch`, at a rate that falls linearly from `lr` to zero."""
+    """Settings of the fit of rescale and shift: on `tokens` in batches of `batch`, at a rate that falls linearly from `lr` to zero."""
 
     tokens: int
     lr: float

@@ -1,4 +1,4 @@
-"""Which loss term reaches which parameter (Gated paper, Figures 16 and 17), read from autograd and compared with the paper.
+"""The parameters that each loss term reaches (Gated paper, Figures 16 and 17), by autograd and compared with the paper.
 
 A *slot* is one use of a parameter in the equations: Gated uses b_dec twice (to centre the input, to shift the output) and
 its encoder twice (for the gate, for the magnitude). The plain loss is written here with a leaf of its own for every slot
@@ -27,7 +27,7 @@ _TOLERANCE = 1e-9  # relative, in float64
 
 @dataclass(frozen=True)
 class Rule:
-    """What the paper says of one architecture: `terms` of the unfrozen loss on slots, `uses` (slot -> parameter), `reaches` (term -> slots)."""
+    """The paper's rules for one architecture: `terms` of the unfrozen loss on slots, `uses` (slot -> parameter), `reaches` (term -> slots)."""
 
     terms: Callable[[Slots, Tensor, float], dict[str, Tensor]]
     uses: dict[str, str]
@@ -136,7 +136,7 @@ def _named(slots: tuple[str, ...] | None) -> str:
 
 
 def table(routes: pd.DataFrame, column: str = "found") -> pd.DataFrame:
-    """A `routes` table laid out with a row per parameter and a column per loss term."""
+    """A `routes` table with a row per parameter and a column per loss term."""
     return routes.pivot(index="parameter", columns="term", values=column).reindex(
         index=routes.parameter.unique(), columns=routes.term.unique()
     )
@@ -159,7 +159,7 @@ def trial(kind: str, budget: GradientRoutes, seed: int, fault: str = "") -> tupl
 
 
 def wrong_routes(kind: str, budget: GradientRoutes, fault: str = "") -> list[float]:
-    """How many pairs of term and parameter differ from the paper, one count per seed."""
+    """The number of pairs of term and parameter that differ from the paper, one count per seed."""
     return [float((~routes(kind, *trial(kind, budget, seed, fault)).right).sum()) for seed in budget.seeds]
 
 

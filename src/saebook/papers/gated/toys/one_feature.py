@@ -96,7 +96,7 @@ def at(table: pd.DataFrame, method: str, penalty: float) -> list[float]:
 
 
 def loss_per_unit(table: pd.DataFrame, method: str) -> list[float]:
-    """How much activation a unit of lambda takes, one least-squares slope per seed, over the penalties that leave some."""
+    """Activation lost per unit of lambda: one least-squares slope per seed, over the penalties that leave some."""
     mine = table[(table.method == method) & (table.sparsity < 2.0)]
     slopes = [
         -np.polyfit(g.sparsity, g.activation, 1)[0] if g.sparsity.nunique() > 1 else math.nan
