@@ -1,6 +1,7 @@
 """Shared fixtures: a small subject, made once and never downloaded."""
 
 import os
+import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -86,3 +87,21 @@ def small_subject(small_subject_folder):
     from saebook.subject.model import Subject
 
     return Subject.load(str(small_subject_folder), device="cpu")
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A copy of everything that provenance reads, which a test may change."""
+    from saebook.claims import provenance
+    from saebook.common import paths
+
+    root = paths.root()
+    for name in ("_config.yml", "requirements.lock"):
+        shutil.copy(root / name, tmp_path)
+    shutil.copytree(root / "notebooks", tmp_path / "notebooks")
+    for name in ("papers", "subjects"):
+        shutil.copytree(root / "data" / name, tmp_path / "data" / name)
+    shutil.copytree(root / "src" / "saebook", tmp_path / "saebook", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
+    monkeypatch.setattr(provenance, "_home", lambda: tmp_path / "saebook")
+    return tmp_path

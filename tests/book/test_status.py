@@ -1,7 +1,6 @@
 """The state of a chapter is fresh, stale, failed or never run, with a reason; one damaged file does not stop the others."""
 
 import json
-import shutil
 
 import nbformat
 import pytest
@@ -9,24 +8,8 @@ import pytest
 from saebook.book import budgets, runner, status
 from saebook.book.runner import RunRecord
 from saebook.claims import provenance, results
-from saebook.common import paths
 
 FIGURE, PLANTED = "gated/fig05_pareto", "checks/planted"
-
-
-@pytest.fixture
-def copy(tmp_path, monkeypatch):
-    """A copy of everything that a chapter's state is read from."""
-    root = paths.root()
-    for name in ("_config.yml", "requirements.lock"):
-        shutil.copy(root / name, tmp_path)
-    shutil.copytree(root / "notebooks", tmp_path / "notebooks")
-    for name in ("papers", "subjects"):
-        shutil.copytree(root / "data" / name, tmp_path / "data" / name)
-    shutil.copytree(root / "src" / "saebook", tmp_path / "saebook", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
-    monkeypatch.setattr(provenance, "_home", lambda: tmp_path / "saebook")
-    return tmp_path
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """A result ages when something changes that its numbers depend on, and by nothing else."""
 
-import shutil
-
 import nbformat
 import pytest
 
 from saebook.book import budgets
 from saebook.claims import provenance
-from saebook.common import paths
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 
@@ -16,21 +13,6 @@ FIGURE, PLANTED = NAMES = ("gated/fig05_pareto", "checks/planted")
 
 def hashes():
     return {name: provenance.parts(name, budgets.resolve(name, "cpu")) for name in NAMES}
-
-
-@pytest.fixture
-def copy(tmp_path, monkeypatch):
-    """A copy of everything that provenance reads, which a test may change."""
-    root = paths.root()
-    for name in ("_config.yml", "requirements.lock"):
-        shutil.copy(root / name, tmp_path)
-    shutil.copytree(root / "notebooks", tmp_path / "notebooks")
-    for name in ("papers", "subjects"):
-        shutil.copytree(root / "data" / name, tmp_path / "data" / name)
-    shutil.copytree(root / "src" / "saebook", tmp_path / "saebook", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setenv("SAEBOOK_HOME", str(tmp_path))
-    monkeypatch.setattr(provenance, "_home", lambda: tmp_path / "saebook")
-    return tmp_path
 
 
 def edited(file, add):

@@ -4,21 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
+from papers.made_up_runs import table
 
 from saebook.papers.e2e import drawing
-
-
-def table(seeds: int) -> pd.DataFrame:
-    rows = [
-        {
-            "method": method, "d_sae": 64, "sparsity": k, "seed": seed, "l0": k + seed, "normalised_mse": 1 / (k + seed),
-            "ce_increase": 2 / (k + seed), "alive_elements": 10 + k + seed,
-        }
-        for method in ("local", "e2e", "relu", "topk")
-        for k in (4.0, 8.0)
-        for seed in range(seeds)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
