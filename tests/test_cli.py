@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from saebook import cli
-from saebook.book import budgets, runner
+from saebook.book import budgets
+from saebook.book.running import runner
 from saebook.claims import ledger, results
 from saebook.common import paths
 

@@ -117,7 +117,7 @@ def _add_subject(subject: argparse.ArgumentParser) -> None:
 
 
 def _run(options: Options) -> int:
-    from saebook.book import parameters, runner
+    from saebook.book.running import parameters, runner
 
     given = parameters.read_file(options.file) if options.file else {}
     given |= parameters.pairs([(name, value) for name, value in options.parameter])
@@ -130,7 +130,7 @@ def _run(options: Options) -> int:
 
 
 def _params(options: Options) -> int:
-    from saebook.book import runner
+    from saebook.book.running import runner
 
     print("\n".join(runner.describe(options.name)))
     return 0
@@ -151,7 +151,8 @@ def _estimate(options: Options) -> int:
 
     import torch
 
-    from saebook.book import estimate, parallel
+    from saebook.book import estimate
+    from saebook.book.running import parallel
 
     at_once, threads = parallel.share()
     torch.set_num_threads(threads)  # what a notebook of the book would have

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from saebook.book import build, status
-from saebook.book.runner import RunRecord
+from saebook.book.running.runner import RunRecord
 from saebook.book.status import State
 from saebook.common.errors import UserError
 

@@ -8,7 +8,8 @@ import nbformat
 import pytest
 import yaml
 
-from saebook.book import budgets, new, runner, status
+from saebook.book import budgets, new, status
+from saebook.book.running import runner
 from saebook.book.site import contents, staging
 from saebook.claims import ledger
 from saebook.common import paths, sidecar

@@ -5,8 +5,9 @@ import json
 import nbformat
 import pytest
 
-from saebook.book import budgets, runner, status
-from saebook.book.runner import RunRecord
+from saebook.book import budgets, status
+from saebook.book.running import runner
+from saebook.book.running.runner import RunRecord
 from saebook.claims import provenance, results
 
 FIGURE, PLANTED = "gated/fig05_pareto", "checks/planted"

@@ -1,4 +1,4 @@
-"""A result ages when something changes that its numbers depend on, and by nothing else."""
+"""A result becomes stale when something changes that its numbers depend on, and only then."""
 
 import nbformat
 import pytest
@@ -40,7 +40,7 @@ CODE = "\nADDED = 1\n"
         ),
         ("saebook/training/loop.py", "\n# a comment\n", {}),
         ("saebook/cli.py", CODE, {}),  # no number comes from these
-        ("saebook/book/runner.py", CODE, {}),
+        ("saebook/book/running/runner.py", CODE, {}),
         ("saebook/claims/results.py", CODE, {}),
         ("saebook/common/files.py", CODE, {}),
         ("requirements.lock", "\n", {FIGURE: ["lock"], PLANTED: ["lock"]}),
@@ -120,7 +120,7 @@ def test_imports_are_followed_wherever_they_stand(copy):
     (copy / "saebook" / "text" / "two.py").write_text("import saebook.evaluation.geometry\n")
     files = set(provenance.sources("checks", ["from saebook.text import one"]))
     assert {"text/one.py", "text/two.py", "evaluation/geometry.py", "evaluation/__init__.py"} <= files
-    assert not {"cli.py", "book/runner.py", "claims/results.py", "common/paths.py"} & files
+    assert not {"cli.py", "book/running/runner.py", "claims/results.py", "common/paths.py"} & files
 
 
 def test_cell_that_is_not_python_counts_by_its_text_only(copy):

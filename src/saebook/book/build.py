@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from saebook.book import budgets, execution, parallel, runner, status, warm
+from saebook.book import budgets, status
+from saebook.book.running import execution, parallel, runner, warm
 from saebook.book.site import rendering, staging
 from saebook.book.status import State
 from saebook.claims import choices, standings

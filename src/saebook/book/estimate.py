@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from saebook.book import budgets, parallel, probe
+from saebook.book import budgets, probe
+from saebook.book.running import parallel
 from saebook.common import hardware, paths
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget, TrainingBudget
 from saebook.sae.base import Member

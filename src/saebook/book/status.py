@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from saebook.book import budgets, runner
-from saebook.book.runner import RunRecord
+from saebook.book import budgets
+from saebook.book.running import runner
+from saebook.book.running.runner import RunRecord
 from saebook.claims import provenance, results
 from saebook.common import sidecar
 from saebook.common.errors import UserError

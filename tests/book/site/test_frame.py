@@ -4,7 +4,7 @@ import nbformat
 import pytest
 
 from saebook.book import status
-from saebook.book.runner import RunRecord
+from saebook.book.running.runner import RunRecord
 from saebook.book.site import closing, frame, result_box
 from saebook.book.status import State
 from saebook.common.errors import UserError

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from saebook.book import runner, warm
+from saebook.book.running import runner, warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server forks, which is safe on Linux only")
 
@@ -140,7 +140,7 @@ def children_of(pid):
 
 PROGRAM = f"""
 import os
-from saebook.book import parallel, warm
+from saebook.book.running import parallel, warm
 parallel._PATIENCE = warm._PATIENCE = 2.0
 starter = warm.Starter(1, True, {FEW!r})
 start = lambda name, slot: starter.start(["run", "paper/sleep"], dict(os.environ), output)

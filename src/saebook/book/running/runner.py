@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saebook.book import execution, parameters, preflight
+from saebook.book.running import execution, parameters, preflight
 from saebook.common import paths, sidecar
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from saebook.book import budgets, preflight
+from saebook.book import budgets
+from saebook.book.running import preflight
 from saebook.common import paths
 from saebook.common.errors import UserError
 

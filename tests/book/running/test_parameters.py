@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from saebook.book import parameters
+from saebook.book.running import parameters
 from saebook.common.errors import UserError
 
 PARAMETERS = """

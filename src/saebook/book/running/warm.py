@@ -2,7 +2,7 @@
 
 Importing PyTorch, TransformerLens and their company takes longer than many a notebook. `saebook book` starts one server
 with the threads that a notebook may have; each notebook is then a fork of it that runs `saebook run`, and its Jupyter
-kernel another (`saebook.book.jupyter_kernel`). Only packages that the lock file pins are imported beforehand: every fork imports
+kernel another (`saebook.book.running.jupyter_kernel`). Only packages that the lock file pins are imported beforehand: every fork imports
 the library itself, so that it runs the sources that its provenance names.
 
 Where processes cannot be forked safely (not on Linux, or with a GPU), each notebook starts from nothing, as `saebook
@@ -45,7 +45,7 @@ class Server:
         """Start a server that imports `packages`, and whose forks compute with `threads` threads."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {"MPLBACKEND": _INLINE, **os.environ, "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "saebook.book.warm", str(theirs.fileno()), *packages]
+        command = [sys.executable, "-m", "saebook.book.running.warm", str(theirs.fileno()), *packages]
         with theirs:
             self._server = subprocess.Popen(
                 command, env=environment, pass_fds=[theirs.fileno()],
@@ -239,7 +239,7 @@ def _run(order: dict) -> None:
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
     sys.argv = ["saebook", *order["arguments"]]
-    from saebook.book import jupyter_kernel
+    from saebook.book.running import jupyter_kernel
 
     jupyter_kernel.prepare()
     jupyter_kernel.reseed()

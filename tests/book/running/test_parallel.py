@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from saebook.book import parallel
-from saebook.book.parallel import Job
+from saebook.book.running import parallel
+from saebook.book.running.parallel import Job
 from saebook.common import sidecar
 from saebook.common.names import TIERS
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from saebook.book import budgets, execution, preflight, runner
+from saebook.book import budgets
+from saebook.book.running import execution, preflight, runner
 from saebook.common.errors import UserError
 
 PARAMETERS = """
