@@ -1,4 +1,4 @@
-"""The ledger joins claims with results: the largest tier speaks, nothing below a claim's tier is judged."""
+"""The ledger joins claims with results: the largest tier takes precedence, and tiers below a claim's own are not judged."""
 
 import json
 

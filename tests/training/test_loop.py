@@ -34,7 +34,7 @@ def buffer(small_subject, site, rows, **options):
     return ActivationBuffer(small_subject, site, rows, batch=64, block=16, skip=1, **options)
 
 
-def jobs(*kinds, sparsities=(0.5, 2.0)):
+def states(*kinds, sparsities=(0.5, 2.0)):
     members = tuple(Member(seed, sparsity) for seed, sparsity in enumerate(sparsities))
     return [TrainState(build(kind, 32, 48, members), TRAINING) for kind in kinds]
 
@@ -60,20 +60,20 @@ def test_buffer_may_start_at_any_batch(small_subject, site, rows):
 
 
 def test_training_lowers_the_loss(small_subject, site, rows):
-    group = jobs("relu", "gated")
+    group = states("relu", "gated")
     train(buffer(small_subject, site, rows), group)
-    for job in group:
-        first, last = job.history[0]["loss"], job.history[-1]["loss"]
+    for state in group:
+        first, last = state.history[0]["loss"], state.history[-1]["loss"]
         assert all(b < 0.8 * a for a, b in zip(first, last, strict=True))
-        assert job.history[-1]["step"] == TRAINING.steps - 1
-        assert torch.allclose(job.stack.W_dec.norm(dim=-1), torch.ones(2, 48), atol=1e-5)
+        assert state.history[-1]["step"] == TRAINING.steps - 1
+        assert torch.allclose(state.stack.W_dec.norm(dim=-1), torch.ones(2, 48), atol=1e-5)
 
 
 def test_training_together_equals_training_apart(small_subject, site, rows):
-    together = jobs("relu", "gated")
+    together = states("relu", "gated")
     train(buffer(small_subject, site, rows), together)
     for number, kind in enumerate(("relu", "gated")):
-        (alone,) = jobs(kind)
+        (alone,) = states(kind)
         train(buffer(small_subject, site, rows), [alone])
         for name, value in alone.stack.state_dict().items():
             assert torch.equal(value, together[number].stack.state_dict()[name]), (kind, name)
@@ -84,11 +84,11 @@ class Killed(Exception):
 
 
 def test_checkpoint_resume_is_bit_equal(small_subject, site, rows, tmp_path, monkeypatch):
-    whole = jobs("gated", "topk", sparsities=(2, 4))
+    whole = states("gated", "topk", sparsities=(2, 4))
     train(buffer(small_subject, site, rows), whole)
     for cut in (3, 20, 21, 37):
         checkpoint = Store(tmp_path / str(cut)).checkpoint("run")
-        cut_off = jobs("gated", "topk", sparsities=(2, 4))
+        cut_off = states("gated", "topk", sparsities=(2, 4))
         plain_step = TrainState.step
 
         def step(self, x, number, cut=cut, plain_step=plain_step):
@@ -99,7 +99,7 @@ def test_checkpoint_resume_is_bit_equal(small_subject, site, rows, tmp_path, mon
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(TrainState, "step", step)
             train(buffer(small_subject, site, rows), cut_off, checkpoint, save_every=0.0)
-        resumed = jobs("gated", "topk", sparsities=(2, 4))
+        resumed = states("gated", "topk", sparsities=(2, 4))
         train(buffer(small_subject, site, rows), resumed, checkpoint, save_every=0.0)
         for a, b in zip(whole, resumed, strict=True):
             assert a.history == b.history
@@ -108,19 +108,19 @@ def test_checkpoint_resume_is_bit_equal(small_subject, site, rows, tmp_path, mon
 
 
 def test_resampled_latents_get_fresh_optimiser_moments(small_subject, site, rows):
-    (job,) = jobs("relu")
+    (state,) = states("relu")
     source = buffer(small_subject, site, rows)
     x = source.sample(400)
     for step in range(3):
-        job.step(x[step * 64 : step * 64 + 64], step)
-    job.silent[1, 7] = 10_000
-    before = job.stack.W_dec[1].clone()
-    job.resample(x, 20, seed=0)
-    moments = job.optimiser.state[job.stack.W_enc]["exp_avg_sq"]
+        state.step(x[step * 64 : step * 64 + 64], step)
+    state.silent[1, 7] = 10_000
+    before = state.stack.W_dec[1].clone()
+    state.resample(x, 20, seed=0)
+    moments = state.optimiser.state[state.stack.W_enc]["exp_avg_sq"]
     assert moments[1, :, 7].abs().max() == 0 and moments[0, :, 7].abs().max() > 0
-    changed = (job.stack.W_dec[1] != before).any(1).nonzero().flatten().tolist()
-    assert changed == [7] and job.silent[1, 7] == 0
-    direction = x @ job.stack.W_dec[1, 7].detach() / x.norm(dim=1)
+    changed = (state.stack.W_dec[1] != before).any(1).nonzero().flatten().tolist()
+    assert changed == [7] and state.silent[1, 7] == 0
+    direction = x @ state.stack.W_dec[1, 7].detach() / x.norm(dim=1)
     assert direction.max() == pytest.approx(1.0, abs=1e-4)
 
 
@@ -133,11 +133,11 @@ def test_rate_warms_up_decays_and_rewarms_after_resampling():
 
 
 def test_non_finite_loss_names_the_stack(small_subject, site, rows):
-    (job,) = jobs("relu")
+    (state,) = states("relu")
     with torch.no_grad():
-        job.stack.b_enc += float("nan")
+        state.stack.b_enc += float("nan")
     with pytest.raises(UserError, match="ReLU is not finite"):
-        train(buffer(small_subject, site, rows), [job])
+        train(buffer(small_subject, site, rows), [state])
 
 
 def test_too_little_text_is_refused(small_subject, site, rows):
@@ -181,14 +181,14 @@ folder, store, out = sys.argv[1:]
 subject = Subject.load(folder, device="cpu")
 rows = np.random.default_rng(0).integers(0, 300, (40, 32)).astype(np.uint16)
 buffer = ActivationBuffer(subject, subject.site("resid_post", 0), rows, batch=64, block=16)
-job = TrainState(build("gated", 32, 48, (Member(0, 1.0),)), TrainConfig(lr=3e-3, tokens=64 * 600, batch=64))
+state = TrainState(build("gated", 32, 48, (Member(0, 1.0),)), TrainConfig(lr=3e-3, tokens=64 * 600, batch=64))
 plain = TrainState.step
 def step(self, x, number):
     print(number, flush=True)
     plain(self, x, number)
 TrainState.step = step
-train(buffer, [job], Store(__import__("pathlib").Path(store)).checkpoint("run"), save_every=0.05)
-torch.save(job.stack.state_dict(), out)
+train(buffer, [state], Store(__import__("pathlib").Path(store)).checkpoint("run"), save_every=0.05)
+torch.save(state.stack.state_dict(), out)
 """
 
 
@@ -251,10 +251,10 @@ def test_init_biases_equals_init_bias_of_each_stack():
 
 
 def test_fixed_parameters_stay_at_zero(small_subject, site, rows):
-    (job,) = jobs("gated")
-    held = TrainState(build("gated", 32, 48, job.stack.members), TRAINING, fixed=("b_dec",))
+    (state,) = states("gated")
+    held = TrainState(build("gated", 32, 48, state.stack.members), TRAINING, fixed=("b_dec",))
     train(buffer(small_subject, site, rows), [held])
     assert held.stack.b_dec.abs().max() == 0 and held.stack.b_mag.abs().max() > 0
     assert held.history[-1]["loss"] < held.history[0]["loss"]
     with pytest.raises(UserError, match="gated has no parameter b_enc"):
-        TrainState(job.stack, TRAINING, fixed=("b_enc",))
+        TrainState(state.stack, TRAINING, fixed=("b_enc",))

@@ -291,15 +291,15 @@ def test_row_buffer_keeps_rows_whole_and_visits_each_once_a_pass(small_subject, 
 
 def test_gradients_are_clipped_per_member(small_subject):
     site = small_subject.site("resid_pre", 1)
-    job = TrainState(made(site, torch.float32), TRAINING, KINDS["e2e"])
+    state = TrainState(made(site, torch.float32), TRAINING, KINDS["e2e"])
     sizes = (0.1, 5.0, 0.001)
-    for parameter in job.stack.parameters():
+    for parameter in state.stack.parameters():
         parameter.grad = torch.stack([torch.full(parameter.shape[1:], size) for size in sizes])
-    before = [p.grad.clone() for p in job.stack.parameters()]
-    job._clip(10.0)
-    norms = [torch.cat([p.grad[i].flatten() for p in job.stack.parameters()]).norm().item() for i in range(3)]
+    before = [p.grad.clone() for p in state.stack.parameters()]
+    state._clip(10.0)
+    norms = [torch.cat([p.grad[i].flatten() for p in state.stack.parameters()]).norm().item() for i in range(3)]
     assert norms[1] == pytest.approx(10.0, rel=1e-5) and max(norms[0], norms[2]) < 10.0
-    for old, parameter in zip(before, job.stack.parameters(), strict=True):
+    for old, parameter in zip(before, state.stack.parameters(), strict=True):
         assert torch.equal(parameter.grad[0], old[0]) and torch.equal(parameter.grad[2], old[2])
 
 
@@ -312,10 +312,10 @@ def test_cosine_schedule_ends_at_its_share_of_the_peak():
 def test_objective_run_resumes_bit_equal_and_stack_equals_its_members(small_subject, rows, tmp_path):
     site = small_subject.site("resid_pre", 1)
 
-    def jobs(members=MEMBERS):
+    def states(members=MEMBERS):
         return [TrainState(build("normalised_relu", 32, 48, members), TRAINING, KINDS[kind]) for kind in KINDS]
 
-    whole, cut = jobs(), jobs()
+    whole, cut = states(), states()
     train(RowBuffer(small_subject, site, rows, 64), whole)
     checkpoint = Checkpoint(tmp_path / "half.pt")
 
@@ -331,12 +331,12 @@ def test_objective_run_resumes_bit_equal_and_stack_equals_its_members(small_subj
 
     with pytest.raises(Stop):
         train(Cut(small_subject, site, rows, 64), cut, checkpoint, save_every=0.0)
-    cut = jobs()
+    cut = states()
     train(RowBuffer(small_subject, site, rows, 64), cut, checkpoint)
     for a, b in zip(whole, cut, strict=True):
         assert all(torch.equal(p, q) for p, q in zip(a.stack.parameters(), b.stack.parameters(), strict=True))
         assert a.history[-1]["loss"] < a.history[0]["loss"]
-    alone = jobs(MEMBERS[1:2])
+    alone = states(MEMBERS[1:2])
     train(RowBuffer(small_subject, site, rows, 64), alone)
     for a, b in zip(whole, alone, strict=True):
         assert torch.allclose(a.stack.W_dec[1], b.stack.W_dec[0], atol=2e-5)

@@ -1,4 +1,4 @@
-"""Runs are whole or absent, whatever happens while they are written."""
+"""Runs are whole or absent, even if writing is interrupted."""
 
 import os
 import shutil

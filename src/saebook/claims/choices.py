@@ -69,7 +69,7 @@ def _choice(row: Any) -> Choice:
 
 
 def measured(choice: Choice) -> str:
-    """The effect of choosing otherwise, from recorded results; says so where nothing was recorded."""
+    """The effect of choosing otherwise, from recorded results, or a note that nothing was recorded."""
     words = []
     for effect in choice.effect:
         tier, name = effect.result.split("/", 1)

@@ -116,7 +116,7 @@ def judged_by(notebook: str) -> list[Claim]:
 
 
 def verdict(claim: Claim, live: Interval | Sequence[Interval]) -> Verdict:
-    """The verdict of the interval on the claim. One seed, or none, is *underpowered* whatever it shows.
+    """The verdict of the interval on the claim. One seed, or none, is always *underpowered*.
 
     An ordering takes one interval per contrast, made at a joint level (`intervals.joint_level`): it replicates when all
     contrasts do, and does not when one is the other way round. Raises `TypeError` for one interval where several are needed.

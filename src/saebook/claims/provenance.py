@@ -2,7 +2,7 @@
 
 The library counts as far as a notebook reaches it: the modules that its imports and its paper's plans lead to, and the
 architectures that these name, over syntax trees without docstrings and comments. What a page shows besides its numbers
-(prose, the claims' rows) has hashes of its own, which age the page and not the result.
+(prose, the claims' rows) has hashes of its own, which make the page stale but not the result.
 """
 
 import ast
@@ -69,6 +69,7 @@ def sources(paper: str, code: list[str]) -> dict[str, str]:
     return {file.relative_to(home).as_posix(): _tree(file.read_text("utf-8")) for file in chosen}
 
 
+@functools.lru_cache(maxsize=512)
 def _python(source: str) -> str:
     """A cell's code; of a cell that is not Python (a magic, a half-written line), nothing."""
     try:

@@ -43,10 +43,14 @@ def closure(modules: Iterable[str], home: Path = _HOME, without: tuple[str, ...]
         if module_file(name, home) is None:
             raise ModuleNotFoundError(f"no module {name} in {home}")
     files: dict[str, Path] = {}
+    seen = {PACKAGE}
     while waiting:
         name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
         file = module_file(name, home)
-        if file is None or name in files or name == PACKAGE:
+        if file is None:
             continue
         if any(name == one or name.startswith(f"{one}.") for one in without):
             continue
@@ -66,11 +70,12 @@ def imported(source: str) -> tuple[str, ...]:
             # A name imported from a package may be a module of it, or something defined in its __init__.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     ours = [name.split(".") for name in names if name.split(".")[0] == PACKAGE]
-    return tuple(".".join(name[:depth]) for name in ours for depth in range(1, len(name) + 1))
+    every = (".".join(name[:depth]) for name in ours for depth in range(1, len(name) + 1))
+    return tuple(dict.fromkeys(every))
 
 
 def module_file(name: str, home: Path = _HOME) -> Path | None:
-    """The file of the module or package `name`; None when the library has no such module."""
+    """The file of the module or package `name`; None if it is not in the library."""
     below = home.joinpath(*name.split(".")[1:])
     return next((file for file in (below.with_suffix(".py"), below / "__init__.py") if file.is_file()), None)
 
@@ -81,15 +86,17 @@ def canonical(source: str) -> bytes:
     return json.dumps(_plain(ast.parse(source)), ensure_ascii=True).encode()
 
 
-def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree but those below `if TYPE_CHECKING:`."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test).split(".")[-1] == "TYPE_CHECKING":
-            for other in child.orelse:
-                yield from _executed(other)
-        else:
-            yield from _executed(child)
+def _executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """All statements of a tree but those below `if TYPE_CHECKING:`, in no order. Expressions hold no statement."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and ast.unparse(child.test).split(".")[-1] == "TYPE_CHECKING":
+                waiting += child.orelse
+            elif not isinstance(child, ast.expr):
+                waiting.append(child)
 
 
 def _plain(node: object) -> object:

@@ -52,7 +52,7 @@ class Forked:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which forked it, ends in whatever way. Linux only."""
+    """Have the kernel kill this process when `parent`, which forked it, ends for any reason. Linux only."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call
         os._exit(1)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 
 def bar(total: int, what: str, unit: str, initial: int = 0) -> tqdm:
-    """A tqdm bar over `total` units of work named `what`; silent when nothing shows it (no terminal, no notebook)."""
+    """A tqdm bar over `total` units of work named `what`; silent without a terminal or notebook."""
     terminal = os.environ.get("SAEBOOK_PROGRESS")
     off = terminal == "off"
     terminal = None if off else terminal

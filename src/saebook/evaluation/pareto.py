@@ -86,7 +86,7 @@ class Spread:
     """Factors (at least 1) by which a comparison separates SAEs that differ only in their seed.
 
     The geometric mean over pairs, and the largest. Their mean *in one direction* would say nothing: taken round all seeds it
-    is 1 whatever the comparison does.
+    is 1 for every comparison.
     """
 
     typical: float

@@ -107,10 +107,10 @@ class NormalisedReLU(SAEStack):
         return terms, counts.sum(1).to(x.dtype) / batch, counts > 0
 
     def constrain_gradient(self) -> None:
-        """Nothing to do: the gradient has no part along a row."""
+        """Do nothing: the gradient has no part along a row."""
 
     def constrain_weights(self) -> None:
-        """Nothing to do: any norm is the same SAE."""
+        """Do nothing: every norm gives the same SAE."""
 
     def saelens_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return tensors | {"W_dec": F.normalize(tensors["W_dec"], dim=-1)}

@@ -35,7 +35,9 @@ def mean_ratios(table: pd.DataFrame, one: str, other: str, column: str, at: str,
     """
     means = []
     for _, group in table.groupby("seed"):
-        curves = [group[group.method == kind].sort_values(at)[[at, column]].to_numpy(float).T for kind in (one, other)]
+        curves = [
+            group[group.method == method].sort_values(at)[[at, column]].to_numpy(float).T for method in (one, other)
+        ]
         low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
         if not low < high:
             means.append(math.nan)
@@ -163,10 +165,10 @@ def cosines(directions: dict[tuple[str, int], Tensor]) -> pd.DataFrame:
     seeds = sorted({seed for _, seed in directions})
     following = dict(zip(seeds, seeds[1:] + seeds[:1], strict=True))
     parts = []
-    for (kind, seed), own in directions.items():
-        columns = {"within": max_cosine(own), "seeds": max_cosine(own, directions[kind, following[seed]])}
+    for (method, seed), own in directions.items():
+        columns = {"within": max_cosine(own), "seeds": max_cosine(own, directions[method, following[seed]])}
         columns["local"] = max_cosine(own, directions["local", following[seed]])
-        parts.append(pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}).assign(method=kind, seed=seed))
+        parts.append(pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}).assign(method=method, seed=seed))
     return pd.concat(parts, ignore_index=True)
 
 

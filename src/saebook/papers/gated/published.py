@@ -61,16 +61,16 @@ def comparison(paper: pd.DataFrame) -> pd.DataFrame:
     table = pareto.published_ratios(paper)
     panels = dict(list(rows.groupby(PANEL)))
     pairs = [
-        [panels[key][panels[key].front & (panels[key].sae_type == kind)] for kind in ("gated", "baseline")]
+        [panels[key][panels[key].front & (panels[key].sae_type == sae_type)] for sae_type in ("gated", "baseline")]
         for key in table[PANEL].itertuples(index=False, name=None)
     ]
     table["ratio_at_points"] = [_median(np.exp(_log_ratios(*pair))) for pair in pairs]
     table["gain"] = [_median(np.concatenate([gains(*pair), -gains(*pair[::-1])])) for pair in pairs]
     favoured = np.where(table.ratio.isna(), -table.gain, table.ratio - 1)
     table["ahead"] = np.select([favoured < 0, favoured >= 0], ["gated", "baseline"], "neither can be told")
-    for kind in ("gated", "baseline"):
-        medians = paper[paper.sae_type == kind].groupby(PANEL).gamma.median()
-        table[f"gamma_{kind}"] = medians.reindex(pd.MultiIndex.from_frame(table[PANEL])).to_numpy()
+    for sae_type in ("gated", "baseline"):
+        medians = paper[paper.sae_type == sae_type].groupby(PANEL).gamma.median()
+        table[f"gamma_{sae_type}"] = medians.reindex(pd.MultiIndex.from_frame(table[PANEL])).to_numpy()
     return table
 
 
@@ -102,9 +102,9 @@ def median_interval(values: pd.Series, resamples: int) -> Interval:
     return bootstrap_interval(values.dropna().to_numpy(), np.median, resamples=resamples)
 
 
-def count(panels: pd.DataFrame, kind: str) -> Interval:
+def count(panels: pd.DataFrame, sae_type: str) -> Interval:
     """Count the panels in which the architecture is ahead: an exact number, since the rows are not a sample."""
-    hits = float((panels.ahead == kind).sum())
+    hits = float((panels.ahead == sae_type).sum())
     return Interval(hits, hits, hits, len(panels))
 
 
@@ -121,8 +121,8 @@ def shuffled(paper: pd.DataFrame, times: int, seed: int = 0) -> np.ndarray:
 
 def _dealt(groups: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rng: np.random.Generator) -> float:
     ratios = []
-    for kinds, l0, quality in groups:
-        gated = rng.permutation(kinds) == "gated"
+    for sae_types, l0, quality in groups:
+        gated = rng.permutation(sae_types) == "gated"
         ratios.append(l0_ratio(l0[gated], quality[gated], l0[~gated], quality[~gated]))
     return float(np.exp(np.nanmedian(np.log(ratios))))
 

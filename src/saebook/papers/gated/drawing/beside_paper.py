@@ -24,16 +24,16 @@ def pareto_curves(table: pd.DataFrame, paper: pd.DataFrame, site: str = "Resid")
     left.set(xlabel=L0_AXIS, ylabel="loss recovered", title="this book")
     logarithmic(left.xaxis)
     rows, drawn = paper[(paper.site == site) & (paper.L0 > 0)], []
-    for (_, _, kind), group in rows.groupby(["model", "layer", "sae_type"]):
+    for (_, _, sae_type), group in rows.groupby(["model", "layer", "sae_type"]):
         front = group[pareto_front(group.L0, group.pct_CE_recovered)].sort_values("L0")
         drawn += (front.pct_CE_recovered / 100).to_list()
         right.plot(
             front.L0,
             front.pct_CE_recovered / 100,
-            marker=look(str(kind)).marker,
+            marker=look(str(sae_type)).marker,
             markersize=3,
             linewidth=0.9,
-            color=look(str(kind)).colour,
+            color=look(str(sae_type)).colour,
             alpha=0.75,
         )
     bottom = float(np.floor(np.quantile(drawn, 0.1) * 20) / 20) if drawn else 0.0
@@ -58,8 +58,8 @@ def bias(table: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     rows = paper[paper.L0 > 0]
     low, high = 0.5, 1.25
     outside = int((~rows[column].between(low, high)).sum())
-    for kind, group in rows.groupby("sae_type"):
-        drawn = look(str(kind))
+    for sae_type, group in rows.groupby("sae_type"):
+        drawn = look(str(sae_type))
         right.scatter(group.L0, group[column], s=14, color=drawn.colour, marker=drawn.marker, alpha=0.6, linewidths=0)
     for ax, title in ((left, "this book"), (right, "paper, all models and sites")):
         ax.axhline(1.0, color="0.3", linewidth=1, linestyle=":")
@@ -79,8 +79,8 @@ def alive(printed: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     style()
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
     for ax, table, title in zip(axes, (printed, paper), ("this book", "paper, all models and sites"), strict=True):
-        for kind, group in table[table.L0 > 0].groupby("sae_type"):
-            drawn = look(str(kind))
+        for sae_type, group in table[table.L0 > 0].groupby("sae_type"):
+            drawn = look(str(sae_type))
             for optimal, face in ((True, drawn.colour), (False, "none")):
                 mine = group[group.pareto == optimal]
                 label = f"{drawn.label}, {'' if optimal else 'not '}Pareto-optimal"

@@ -14,7 +14,7 @@ from saebook.papers.gated.published import SITES
 from saebook.plotting.style import look, style
 
 _SITES = {name: LOOKS[site][0] for name, site in SITES.items()}  # name in the tables -> in a title
-_KINDS = ("baseline", "gated")
+_SAE_TYPES = ("baseline", "gated")
 
 
 def sweeps(rows: pd.DataFrame, lost: pd.DataFrame, model: str, fronts_only: bool) -> Figure:
@@ -25,29 +25,29 @@ def sweeps(rows: pd.DataFrame, lost: pd.DataFrame, model: str, fronts_only: bool
     """
     figure, panels = _grid(rows, model)
     for (layer, site), ax in panels.items():
-        for kind in _KINDS:
-            mine = _panel(rows, model, layer, site, kind).sort_values("L0")
+        for sae_type in _SAE_TYPES:
+            mine = _panel(rows, model, layer, site, sae_type).sort_values("L0")
             front, beaten = mine[mine.front], mine[~mine.front]
             ax.plot(
                 front.L0,
                 front.pct_CE_recovered / 100,
-                marker=look(kind).marker,
+                marker=look(sae_type).marker,
                 markersize=3.5,
-                color=look(kind).colour,
+                color=look(sae_type).colour,
             )
             if not fronts_only:
                 ax.plot(
                     beaten.L0,
                     beaten.pct_CE_recovered / 100,
-                    look(kind).marker,
+                    look(sae_type).marker,
                     mfc="none",
                     ms=4,
                     alpha=0.6,
-                    color=look(kind).colour,
+                    color=look(sae_type).colour,
                 )
-            edge = _panel(lost, model, layer, site, kind).pct_CE_recovered / 100
+            edge = _panel(lost, model, layer, site, sae_type).pct_CE_recovered / 100
             if len(edge):
-                ax.plot([0.04] * len(edge), edge, "x", color=look(kind).colour, transform=ax.get_yaxis_transform())
+                ax.plot([0.04] * len(edge), edge, "x", color=look(sae_type).colour, transform=ax.get_yaxis_transform())
     marks = [Line2D([], [], marker="x", linestyle="", color="0.3", label="L0 printed at or below zero")]
     if not fronts_only:
         marks.append(
@@ -60,9 +60,11 @@ def biases(rows: pd.DataFrame, model: str) -> Figure:
     """Relative reconstruction bias against L0, one panel per layer (down) and site (across) of `model`; every usable run."""
     figure, panels = _grid(rows, model)
     for (layer, site), ax in panels.items():
-        for kind in _KINDS:
-            mine = _panel(rows, model, layer, site, kind)
-            ax.plot(mine.L0, mine.gamma, look(kind).marker, markersize=3.5, linestyle="", color=look(kind).colour)
+        for sae_type in _SAE_TYPES:
+            mine = _panel(rows, model, layer, site, sae_type)
+            ax.plot(
+                mine.L0, mine.gamma, look(sae_type).marker, markersize=3.5, linestyle="", color=look(sae_type).colour
+            )
         ax.axhline(1.0, color="0.3", linewidth=1, linestyle=":")
     return _labelled(figure, panels, "relative bias", [])
 
@@ -111,8 +113,8 @@ def _grid(rows: pd.DataFrame, model: str):
     }  # fmt: skip
 
 
-def _panel(rows: pd.DataFrame, model: str, layer: int, site: str, kind: str) -> pd.DataFrame:
-    return rows[(rows.model == model) & (rows.layer == layer) & (rows.site == site) & (rows.sae_type == kind)]
+def _panel(rows: pd.DataFrame, model: str, layer: int, site: str, sae_type: str) -> pd.DataFrame:
+    return rows[(rows.model == model) & (rows.layer == layer) & (rows.site == site) & (rows.sae_type == sae_type)]
 
 
 def _labelled(figure: Figure, panels: dict, quantity: str, marks: list) -> Figure:
@@ -130,10 +132,12 @@ def _labelled(figure: Figure, panels: dict, quantity: str, marks: list) -> Figur
             ax.set_xlabel("L0 (active latents per token)", fontsize=10)
         if site == left:
             ax.set_ylabel(f"layer {layer}\n{quantity}", fontsize=10)
-    kinds = [
-        Line2D([], [], marker=look(kind).marker, markersize=4, color=look(kind).colour, label=look(kind).label)
-        for kind in _KINDS
+    handles = [
+        Line2D(
+            [], [], marker=look(sae_type).marker, markersize=4, color=look(sae_type).colour, label=look(sae_type).label
+        )
+        for sae_type in _SAE_TYPES
     ]
-    figure.legend(handles=kinds + marks, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles=handles + marks, loc="outside lower center", ncols=2, frameon=False)
     plt.close(figure)
     return figure

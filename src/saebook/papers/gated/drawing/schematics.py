@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from saebook.evaluation.intervals import t_interval
-from saebook.papers.gated.plans import JumpReLUToy
+from saebook.papers.gated.budgets import JumpReLUToy
 from saebook.plotting.style import look, style
 
 _GREY = "0.35"
@@ -31,12 +31,14 @@ def shrinkage(table: pd.DataFrame, optima: Mapping[str, Callable[[float], float]
     left.set(xlabel="code f of a feature of size one", ylabel="loss", title=f"lambda = {penalty:g}")
     left.legend(frameon=False, fontsize=9)
     lambdas = np.linspace(0, max(table.sparsity.max(), penalty) * 1.04, 600)
-    for kind in ("relu", "gated"):
-        mine = table[table.method == kind]
-        right.plot(lambdas, [optima[kind](one) for one in lambdas], color=look(kind).colour, linewidth=1.2)
+    for architecture in ("relu", "gated"):
+        mine = table[table.method == architecture]
         right.plot(
-            mine.sparsity, mine.activation, look(kind).marker, color=look(kind).colour, mfc="none", ms=7, linestyle="",
-            label=f"{look(kind).label}, trained",
+            lambdas, [optima[architecture](one) for one in lambdas], color=look(architecture).colour, linewidth=1.2
+        )
+        right.plot(
+            mine.sparsity, mine.activation, look(architecture).marker, color=look(architecture).colour, mfc="none", ms=7, linestyle="",
+            label=f"{look(architecture).label}, trained",
         )  # fmt: skip
     right.set(xlabel="lambda", ylabel="activation on the feature", title="lines: the optimum; marks: trained SAEs")
     right.title.set_fontsize(11)
@@ -63,9 +65,9 @@ def jumps(
     grid = np.linspace(-1.0, 3.5, 700)
     colours = {"ReLU": look("relu").colour, "JumpReLU": look("gated").colour}
     for name, unit in units.items():
-        kind, _, how = name.partition(", ")
-        line = ":" if kind not in colours else "--" if how == "best" else "-"
-        axes["b"].plot(grid, unit(grid), color=colours.get(kind, "0.2"), linestyle=line, linewidth=1.7, label=name)
+        form, _, how = name.partition(", ")
+        line = ":" if form not in colours else "--" if how == "best" else "-"
+        axes["b"].plot(grid, unit(grid), color=colours.get(form, "0.2"), linestyle=line, linewidth=1.7, label=name)
     axes["b"].set(xlabel="projection on the direction", ylabel="reconstruction", title="(b) what is read")
     for column, colour, label in (
         ("ratio", look("gated").colour, "both at their best"),

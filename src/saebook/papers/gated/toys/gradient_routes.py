@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from saebook.common.errors import UserError
-from saebook.papers.gated.plans import GradientRoutes
+from saebook.papers.gated.budgets import GradientRoutes
 from saebook.sae import registry
 from saebook.sae.base import Losses, Member, SAEStack
 from saebook.sae.gated import Gated
@@ -75,13 +75,13 @@ RULES = {
 }  # fmt: skip
 
 
-def routes(kind: str, stack: SAEStack, x: Tensor) -> pd.DataFrame:
+def routes(architecture: str, stack: SAEStack, x: Tensor) -> pd.DataFrame:
     """One row per loss term and parameter of a float64 `stack` of one, on `x` [B, D]: columns term, parameter, paper, found, right, norm.
 
     `paper` and `found` name the slots by which the term reaches the parameter ("-": by none). What was found is the set of
     slots whose gradients add up to autograd's, or "something else" when none does. `norm` is that of autograd's gradient.
     """
-    rule, lines = RULES[kind], []
+    rule, lines = RULES[architecture], []
     own = _own(stack, x)
     for term, parts in _slots(rule, stack, x).items():
         for parameter in dict.fromkeys(rule.uses.values()):
@@ -142,7 +142,7 @@ def table(routes: pd.DataFrame, column: str = "found") -> pd.DataFrame:
     )
 
 
-def trial(kind: str, budget: GradientRoutes, seed: int, fault: str = "") -> tuple[SAEStack, Tensor]:
+def trial(architecture: str, budget: GradientRoutes, seed: int, fault: str = "") -> tuple[SAEStack, Tensor]:
     """A float64 stack of one with random parameters, and random activations [B, D]; with a `fault`, Gated with that planted.
 
     Raises `UserError` for a fault that is none.
@@ -151,24 +151,26 @@ def trial(kind: str, budget: GradientRoutes, seed: int, fault: str = "") -> tupl
         raise UserError(f"no fault is called '{fault}': use one of {', '.join(FAULTS)}")
     generator = torch.Generator().manual_seed(seed)
     members = (Member(seed, 1.0),)
-    make = FAULTS[fault] if fault else registry.get(kind)
+    make = FAULTS[fault] if fault else registry.get(architecture)
     stack = make(budget.d_in, budget.d_sae, members, dtype=torch.float64)
     for parameter in stack.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
     return stack, torch.randn(budget.batch, budget.d_in, generator=generator, dtype=torch.float64)
 
 
-def wrong_routes(kind: str, budget: GradientRoutes, fault: str = "") -> list[float]:
+def wrong_routes(architecture: str, budget: GradientRoutes, fault: str = "") -> list[float]:
     """The number of pairs of term and parameter that differ from the paper, one count per seed."""
-    return [float((~routes(kind, *trial(kind, budget, seed, fault)).right).sum()) for seed in budget.seeds]
+    return [
+        float((~routes(architecture, *trial(architecture, budget, seed, fault)).right).sum()) for seed in budget.seeds
+    ]
 
 
-def hand_written(kind: str, budget: GradientRoutes) -> list[float]:
+def hand_written(architecture: str, budget: GradientRoutes) -> list[float]:
     """The largest difference between the training loop's own gradients and the sum of the paper's routes, relative, per seed."""
     differences = []
     for seed in budget.seeds:
-        stack, x = trial(kind, budget, seed)
-        rule, parts = RULES[kind], _slots(RULES[kind], stack, x)
+        stack, x = trial(architecture, budget, seed)
+        rule, parts = RULES[architecture], _slots(RULES[architecture], stack, x)
         stack.step_gradients(x)
         for name, parameter in stack.named_parameters():
             reaching = [
@@ -185,7 +187,9 @@ def parameters_per_latent(budget: GradientRoutes) -> list[float]:
     extra = []
     for d_sae in (budget.d_sae, 2 * budget.d_sae, 4 * budget.d_sae):
         size = budget.model_copy(update={"d_sae": d_sae, "batch": 1})
-        gated, relu = (sum(p.numel() for p in trial(kind, size, 0)[0].parameters()) for kind in ("gated", "relu"))
+        gated, relu = (
+            sum(p.numel() for p in trial(architecture, size, 0)[0].parameters()) for architecture in ("gated", "relu")
+        )
         extra.append((gated - relu) / d_sae)
     return extra
 

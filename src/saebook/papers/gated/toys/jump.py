@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from saebook.papers.gated.plans import JumpReLUToy
+from saebook.papers.gated.budgets import JumpReLUToy
 from saebook.sae.base import Member
 from saebook.sae.gated import Gated
 from saebook.sae.relu import ReLU

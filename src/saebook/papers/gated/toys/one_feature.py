@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from saebook.evaluation.metrics import Sums, relative_reconstruction_bias
-from saebook.papers.gated.plans import ShrinkageToy
+from saebook.papers.gated.budgets import ShrinkageToy
 from saebook.sae.base import Member
 from saebook.sae.registry import build
 from saebook.training.loop import TrainConfig, TrainState, train
@@ -70,20 +70,23 @@ def trained(budget: ShrinkageToy) -> pd.DataFrame:
     training = TrainConfig(lr=budget.lr, tokens=budget.steps * budget.batch, batch=budget.batch)
     # b_dec stays at zero, as in the paper's toy: with a free one, part of the feature would hide in it.
     states = {
-        kind: TrainState(build(kind, budget.d_in, 1, members), training, name=kind, fixed=("b_dec",)) for kind in OPTIMA
+        architecture: TrainState(
+            build(architecture, budget.d_in, 1, members), training, name=architecture, fixed=("b_dec",)
+        )
+        for architecture in OPTIMA
     }
     train(_Tokens(x, budget.batch, budget.seeds[0]), list(states.values()))
     rows = []
     with torch.no_grad():
-        for kind, state in states.items():
+        for architecture, state in states.items():
             for i, member in enumerate(members):
                 sae, sums = state.stack.member(i), Sums()
                 f = sae.encode(x)
                 sums.add(x, f[0], sae.decode(f)[0])
                 rows.append(
                     {
-                        "method": kind, "sparsity": member.sparsity, "seed": member.seed,
-                        "activation": float(sae.encode(v[None])), "optimum": OPTIMA[kind](member.sparsity),
+                        "method": architecture, "sparsity": member.sparsity, "seed": member.seed,
+                        "activation": float(sae.encode(v[None])), "optimum": OPTIMA[architecture](member.sparsity),
                         "gamma": relative_reconstruction_bias(sums.xhat_norm2, sums.dot),
                     }
                 )  # fmt: skip
