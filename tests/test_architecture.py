@@ -11,7 +11,7 @@ from saebook.common import paths
 STATIONS = (
     "common", "text", "subject", "sae", "formats", "evaluation", "training", "plotting", "papers", "claims", "book", "cli",
 )  # fmt: skip
-ROLES = {"__init__", "plans", "drawing", "conftest"}  # one in each folder that needs it
+ROLES = {"__init__", "plans", "budgets", "drawing", "conftest"}  # one in each folder that needs it
 NAMED_BY_THE_FIELD = {("gated", "gated_variants")}  # an architecture, and its ablations
 FILES, LINES = 14, 300
 SRC, TESTS = paths.root() / "src" / "saebook", paths.root() / "tests"
@@ -109,7 +109,7 @@ def alike(one: str, other: str) -> bool:
 
 
 def confusable(home: Path) -> list[str]:
-    """Pairs of modules whose names are equal or nearly so, in whatever folders."""
+    """Pairs of modules with equal or nearly equal names, in any folders."""
     named = [(file.stem, name) for name, file in modules(home).items() if file.stem not in ROLES]
     return [
         f"{one} and {other}"

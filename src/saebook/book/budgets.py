@@ -1,26 +1,30 @@
 """The budget of a chapter at a tier: the sidecar's values, what the reader asked for instead, and the type they must have."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saebook.common import sidecar
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
-from saebook.training.plan import Plan
+
+if TYPE_CHECKING:
+    from saebook.training.plan import Plan
 
 
-def plan(name: str) -> Plan:
+def plan(name: str) -> "Plan":
     """The plan of chapter `name`. Raises `UserError` when the sidecar names one that its paper does not have."""
+    budget_class(name)
     card = sidecar.load(name)
-    module = importlib.import_module(f"saebook.papers.{card.paper}.plans")
-    if card.plan not in module.PLANS:
-        raise UserError(f"notebooks/{name}.yml: no plan '{card.plan}': use one of {', '.join(module.PLANS)}")
-    return module.PLANS[card.plan]
+    return importlib.import_module(f"saebook.papers.{card.paper}.plans").PLANS[card.plan]
 
 
 def budget_class(name: str) -> type[Budget]:
-    """The type of the chapter's budget: what may be asked for, and its bounds."""
-    return plan(name).budget
+    """The type of the chapter's budget: what may be asked for, and its bounds. Imports no PyTorch; raises as `plan` does."""
+    card = sidecar.load(name)
+    known = importlib.import_module(f"saebook.papers.{card.paper}.budgets").BUDGETS
+    if card.plan not in known:
+        raise UserError(f"notebooks/{name}.yml: no plan '{card.plan}': use one of {', '.join(known)}")
+    return known[card.plan]
 
 
 def resolve(name: str, tier: str, **asked: Any) -> Budget:

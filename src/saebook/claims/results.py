@@ -20,7 +20,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, StrictStr, StringConstraints, ValidationError
 
 from saebook.claims import provenance
@@ -28,11 +27,13 @@ from saebook.common import files, hardware, paths
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget, SubjectBudget
 from saebook.evaluation.intervals import Interval
-from saebook.subject.model import Subject
 from saebook.text.sources import corpus, corpus_hash, differences, manifest_hash
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
+
+    from saebook.subject.model import Subject
 
 _PACKAGES = ("torch", "transformer_lens", "transformers", "numpy", "tokenizers")
 Live = dict[str, Interval | Sequence[Interval]]
@@ -94,7 +95,7 @@ def file(name: str, tier: str, where: Where = "recorded") -> Path:
 
 
 def write(
-    name: str, budget: Budget, subject: Subject | None, points: pd.DataFrame, live: Live, findings: dict | None = None,
+    name: str, budget: Budget, subject: "Subject | None", points: "pd.DataFrame", live: Live, findings: dict | None = None,
     figure: "Figure | None" = None, *, own: bool, trained: int, seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the live result of chapter `name` and return it.
@@ -121,7 +122,7 @@ def write(
 
 
 def tuning(
-    tier: str, name: str, budget: Budget, subject: Subject, points: pd.DataFrame, findings: dict
+    tier: str, name: str, budget: Budget, subject: "Subject", points: "pd.DataFrame", findings: dict
 ) -> dict[str, Any]:
     """Record the grid that `name`'s budget was chosen from, beside its recorded result; tuning is asked for explicitly."""
     paper, stem = name.split("/")
@@ -130,7 +131,7 @@ def tuning(
     return result
 
 
-def _put(target: Path, result: dict[str, Any], points: pd.DataFrame, figure: "Figure | None") -> None:
+def _put(target: Path, result: dict[str, Any], points: "pd.DataFrame", figure: "Figure | None") -> None:
     content = {target.with_suffix(".csv"): points.to_csv(index=False, float_format="%.6g").encode()}
     if figure is not None:
         # No date or version inside, so that the same picture is the same file.
@@ -152,7 +153,7 @@ def together(content: dict[Path, bytes]) -> None:
             stack.enter_context(files.write_whole(target)).write_bytes(data)
 
 
-def _about(budget: Budget, subject: Subject | None) -> dict[str, Any]:
+def _about(budget: Budget, subject: "Subject | None") -> dict[str, Any]:
     """The provenance of a run's numbers: subject, corpus, commit, device, versions, date."""
     source = budget.source if isinstance(budget, SubjectBudget) else "environment"
     read = {"source": source, "hash": corpus_hash(source)} if subject else None
@@ -227,8 +228,10 @@ def stale(result: dict[str, Any], budget: Budget) -> list[str]:
     return provenance.changed(result.get("hashes"), provenance.parts(result["notebook"], budget))
 
 
-def published(name: str) -> pd.DataFrame:
+def published(name: str) -> "pd.DataFrame":
     """A table that a paper published, from ``data/papers/NAME.csv``; lines that begin with # say where it comes from."""
+    import pandas as pd
+
     return pd.read_csv(paths.data() / "papers" / f"{name}.csv", comment="#")
 
 

@@ -5,8 +5,6 @@ import resource
 import sys
 from pathlib import Path
 
-import torch
-
 from saebook.common.errors import UserError
 
 
@@ -19,6 +17,8 @@ def processor() -> str:
 
 def checked(device: str) -> str:
     """`device` if PyTorch can compute on it here. Raises `UserError` otherwise."""
+    import torch
+
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
@@ -29,6 +29,8 @@ def checked(device: str) -> str:
 
 def device(kind: str) -> str:
     """One line for where something ran; `kind` is cpu or cuda."""
+    import torch
+
     threads = torch.get_num_threads()
     return torch.cuda.get_device_name() if kind == "cuda" else f"{processor()}, {threads} thread{'s' * (threads > 1)}"
 

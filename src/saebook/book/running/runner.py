@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from saebook.book import budgets
 from saebook.book.running import execution, parameters, preflight
 from saebook.common import paths, sidecar
 from saebook.common.errors import UserError
@@ -96,8 +97,6 @@ def request(name: str, tier: str, given: dict[Any, Any] | None = None) -> Reques
     values = ({"tier": tier} if any(one.name == "tier" for one in known) else {}) | asked
     if not file.with_suffix(".yml").is_file():  # a notebook of the reader's own
         return Request(plain, file, tier, values, None, not asked)
-    from saebook.book import budgets  # imported late, with PyTorch: most of what is wrong is answered above
-
     in_budget = {key: value for key, value in asked.items() if key in budgets.budget_class(plain).model_fields}
     budget = budgets.resolve(plain, tier, **in_budget)
     preflight.check(budget)

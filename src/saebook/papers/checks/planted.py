@@ -12,7 +12,7 @@ import torch
 from saebook.evaluation import metrics
 from saebook.evaluation.geometry import max_cosine
 from saebook.evaluation.intervals import l0_ratio
-from saebook.papers.checks.plans import Planted
+from saebook.papers.checks.budgets import Planted
 from saebook.sae.base import Member
 from saebook.sae.relu import ReLU
 from saebook.subject.model import Site, Subject

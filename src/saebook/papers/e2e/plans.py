@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from saebook.common.limits import Positive, Rate, Several, SweepBudget, Width
 from saebook.evaluation.pareto import matched_ratio
+from saebook.papers.e2e.budgets import BUDGETS, ThreeObjectives
 from saebook.papers.e2e.comparison import CE, with_counts
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
@@ -11,19 +11,6 @@ from saebook.training.objectives import Objective
 from saebook.training.plan import Plan
 from saebook.training.sweep import Method
 from saebook.training.tuning import Tuner
-
-
-class ThreeObjectives(SweepBudget):
-    """Local, end-to-end and end-to-end + downstream SAEs of width `d_sae`; `downstream` weighs the last one's errors."""
-
-    d_sae: Width
-    local_sparsities: Several[Positive]
-    e2e_sparsities: Several[Positive]
-    ds_sparsities: Several[Positive]
-    local_lr: Rate
-    e2e_lr: Rate
-    ds_lr: Rate
-    downstream: Positive
 
 
 def three_objectives(budget: ThreeObjectives, site: Site) -> list[Method]:
@@ -52,5 +39,7 @@ def added_loss_at_equal_l0(one: pd.DataFrame, other: pd.DataFrame) -> float:
 
 
 PLANS = {
-    "three_objectives": Plan(ThreeObjectives, three_objectives, Tuner(added_loss_at_equal_l0, (5e-3, 1e-2, 2e-2, 4e-2)))
+    "three_objectives": Plan(
+        BUDGETS["three_objectives"], three_objectives, Tuner(added_loss_at_equal_l0, (5e-3, 1e-2, 2e-2, 4e-2))
+    )
 }

@@ -1,13 +1,12 @@
 """What the chapters of the Top-k paper train: typed budgets, and the methods of each sweep."""
 
 import math
-from typing import Self
 
 import pandas as pd
-from pydantic import field_validator, model_validator
 
-from saebook.common.limits import Positive, Rate, Several, SweepBudget, Width
+from saebook.common.limits import SweepBudget
 from saebook.evaluation.pareto import matched_ratio
+from saebook.papers.topk.budgets import BUDGETS, ActivationFunctions, DeadLatents, RatesByWidth
 from saebook.papers.topk.dead_latents import VARIANTS
 from saebook.papers.topk.shape_search import ShapeSearch
 from saebook.subject.model import Site
@@ -19,49 +18,6 @@ from saebook.training.tuning import Tuner
 PER_TOKEN = (("per_token", True),)  # the paper's inputs: the mean over d_in removed, every token at the same norm
 _ADAM = {"beta1": 0.9, "eps": 6.25e-10}  # appendix A.3, for every architecture in its chapters
 _NOT_RESAMPLED = {"resample_at": ()}  # TopK has AuxK instead, and with both no one could tell which of them helped
-
-RatesByWidth = dict[str, Rate]
-
-
-class ActivationFunctions(SweepBudget):
-    """Five architectures at every width; learning rates by width, as `{"512": 0.04}`."""
-
-    widths: Several[Width]
-    fixed_l0: Positive
-    relu_sparsities: Several[Positive]
-    prolu_sparsities: Several[Positive]
-    gated_sparsities: Several[Positive]
-    ks: Several[Width]
-    relu_lr: RatesByWidth
-    prolu_relu_lr: RatesByWidth
-    prolu_ste_lr: RatesByWidth
-    gated_lr: RatesByWidth
-    topk_lr: RatesByWidth
-
-    @field_validator("relu_lr", "prolu_relu_lr", "prolu_ste_lr", "gated_lr", "topk_lr")
-    @classmethod
-    def _by_width(cls, rates: RatesByWidth) -> RatesByWidth:
-        if not rates or not all(width.isdigit() and int(width) > 0 for width in rates):
-            raise ValueError('must map widths to rates, such as {"512": 0.04}')
-        return rates
-
-    @model_validator(mode="after")
-    def _k_within_width(self) -> Self:
-        if max(self.ks) > min(self.widths):
-            raise ValueError(f"ks must be at most the smallest width, {min(self.widths)}, and reach {max(self.ks)}")
-        return self
-
-
-class DeadLatents(SweepBudget):
-    d_sae: Width
-    k: Width
-    lr: Rate
-
-    @model_validator(mode="after")
-    def _k_within_width(self) -> Self:
-        if self.k > self.d_sae:
-            raise ValueError(f"k must be at most d_sae, {self.d_sae}, and is {self.k}")
-        return self
 
 
 def rate_at(rates: RatesByWidth, width: int) -> float:
@@ -111,7 +67,7 @@ def error_at_equal_l0(one: pd.DataFrame, other: pd.DataFrame) -> float:
 
 PLANS = {
     "activation_functions": Plan(
-        ActivationFunctions, activation_functions, Tuner(error_at_equal_l0, (5e-3, 1e-2, 2e-2, 4e-2, 8e-2))
+        BUDGETS["activation_functions"], activation_functions, Tuner(error_at_equal_l0, (5e-3, 1e-2, 2e-2, 4e-2, 8e-2))
     ),
-    "dead_latents": Plan(DeadLatents, dead_latents, ShapeSearch(error_at_equal_l0)),
+    "dead_latents": Plan(BUDGETS["dead_latents"], dead_latents, ShapeSearch(error_at_equal_l0)),
 }

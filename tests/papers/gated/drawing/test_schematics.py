@@ -3,8 +3,8 @@
 import pytest
 
 from saebook.book import budgets
+from saebook.papers.gated.budgets import GradientRoutes
 from saebook.papers.gated.drawing import schematics
-from saebook.papers.gated.plans import GradientRoutes
 from saebook.papers.gated.toys import gradient_routes, jump, one_feature
 
 ROUTES = GradientRoutes(tier="smoke", seeds=(0, 1), d_in=6, d_sae=12, batch=24, fault="nothing")

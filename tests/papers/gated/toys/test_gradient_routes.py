@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from saebook.common.errors import UserError
-from saebook.papers.gated.plans import GradientRoutes
+from saebook.papers.gated.budgets import GradientRoutes
 from saebook.papers.gated.toys import gradient_routes
 from saebook.sae.gated import Gated
 

@@ -1,0 +1,56 @@
+"""Typed budgets of the chapters of the Top-k paper, by the name of the plan. Nothing here needs PyTorch."""
+
+from typing import Self
+
+from pydantic import field_validator, model_validator
+
+from saebook.common.limits import Budget, Positive, Rate, Several, SweepBudget, Width
+
+RatesByWidth = dict[str, Rate]
+
+
+class ActivationFunctions(SweepBudget):
+    """Five architectures at every width; learning rates by width, as `{"512": 0.04}`."""
+
+    widths: Several[Width]
+    fixed_l0: Positive
+    relu_sparsities: Several[Positive]
+    prolu_sparsities: Several[Positive]
+    gated_sparsities: Several[Positive]
+    ks: Several[Width]
+    relu_lr: RatesByWidth
+    prolu_relu_lr: RatesByWidth
+    prolu_ste_lr: RatesByWidth
+    gated_lr: RatesByWidth
+    topk_lr: RatesByWidth
+
+    @field_validator("relu_lr", "prolu_relu_lr", "prolu_ste_lr", "gated_lr", "topk_lr")
+    @classmethod
+    def _by_width(cls, rates: RatesByWidth) -> RatesByWidth:
+        if not rates or not all(width.isdigit() and int(width) > 0 for width in rates):
+            raise ValueError('must map widths to rates, such as {"512": 0.04}')
+        return rates
+
+    @model_validator(mode="after")
+    def _k_within_width(self) -> Self:
+        if max(self.ks) > min(self.widths):
+            raise ValueError(f"ks must be at most the smallest width, {min(self.widths)}, and reach {max(self.ks)}")
+        return self
+
+
+class DeadLatents(SweepBudget):
+    d_sae: Width
+    k: Width
+    lr: Rate
+
+    @model_validator(mode="after")
+    def _k_within_width(self) -> Self:
+        if self.k > self.d_sae:
+            raise ValueError(f"k must be at most d_sae, {self.d_sae}, and is {self.k}")
+        return self
+
+
+BUDGETS: dict[str, type[Budget]] = {
+    "activation_functions": ActivationFunctions,
+    "dead_latents": DeadLatents,
+}
