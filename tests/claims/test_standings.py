@@ -72,7 +72,7 @@ def test_live_verdict_never_replaces_the_recorded_one(put):
     assert (standing.verdict, standing.own.verdict) == (ledger.NOT_RUN, "does not replicate")
 
 
-def test_time_is_judged_by_three_recorded_measurements_and_only_reported_by_a_run(put):
+def test_times_are_judged_by_three_recorded_measurements(put):
     put("cpu", 0.09, 0.11, "live")
     put("cpu", 0.09, 0.11)
     standing = standings.standing(SLOW, tier="cpu")

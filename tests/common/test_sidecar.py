@@ -44,7 +44,7 @@ def test_chapters_come_by_paper_then_figures_tables_and_knobs(home):
     )
 
 
-def test_tiers_own_values_win_over_common_ones_and_those_over_the_chapter_it_is_like(home):
+def test_own_values_of_a_tier_win_over_common_and_inherited_ones(home):
     home("gated/a", budgets={"common": {"x": 1, "y": 1, "z": 1}, "smoke": {"z": 2}, "cpu": {}})
     home("gated/b", budgets={"like": "gated/a", "common": {"y": 3}, "cpu": {"z": 4}})
     assert sidecar.load("gated/b").values("cpu") == {"x": 1, "y": 3, "z": 4}

@@ -14,7 +14,7 @@ def grid(shares):
     return pd.DataFrame(rows)
 
 
-def test_narrowest_dictionary_in_which_enough_latents_die_is_chosen_at_its_best_rate():
+def test_narrowest_dictionary_with_enough_dead_latents_is_chosen():
     shares = {
         (64, 8, 0.1): (0.2, 0.0), (64, 8, 0.3): (0.3, 0.9), (128, 8, 0.1): (0.2, 0.4), (128, 16, 0.1): (0.2, 0.3),
         (256, 8, 0.1): (0.1, 0.6),
