@@ -14,10 +14,10 @@ from saebook.training import tuning
 
 def recorded(name, tier):
     paper, stem = name.split("/")
-    found = results.read(f"{paper}/tuning_{stem}", tier)
-    if found is None:
+    record = results.read(f"{paper}/tuning_{stem}", tier)
+    if record is None:
         pytest.skip(f"no tuning of {name} is recorded at tier {tier}")
-    return found, pd.read_csv(paths.data() / "results" / tier / paper / f"tuning_{stem}.csv")
+    return record, pd.read_csv(paths.data() / "results" / tier / paper / f"tuning_{stem}.csv")
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
