@@ -62,7 +62,7 @@ def test_interrupt_leaves_no_process(monkeypatch, told):
 def test_sigterm_ends_the_notebooks_too(tmp_path):
     sleeper = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
     program = (
-        "import subprocess, sys; from saebook.book import parallel; parallel._PATIENCE = 0.5\n"
+        "import subprocess, sys; from saebook.book.running import parallel; parallel._PATIENCE = 0.5\n"
         f"start = lambda name, slot: subprocess.Popen([sys.executable, '-c', {sleeper!r}])\n"
         "list(parallel.run([parallel.Job('a')], start, 1))"
     )
