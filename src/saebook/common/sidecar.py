@@ -143,12 +143,21 @@ def _read(file: Path, changed: int, name: str) -> Sidecar:
 
 
 def read_yaml(file: Path) -> Any:
-    """The content of a YAML file of the book. Raises `UserError` in one line when it cannot be read or parsed."""
+    """The content of a YAML file of the book, not to be changed by the caller; parsed once as long as the file is the same.
+
+    Raises `UserError` in one line when it cannot be read or parsed.
+    """
     try:
-        return yaml.load(file.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        about = file.stat()
+        return _parsed(file, about.st_mtime_ns, about.st_size)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file.name} cannot be read ({type(error).__name__}): restore {file}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{file.name} is not valid YAML{line}: mend or restore {file}") from None
+
+
+@functools.lru_cache(maxsize=512)
+def _parsed(file: Path, changed: int, size: int) -> Any:
+    return yaml.load(file.read_text("utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
