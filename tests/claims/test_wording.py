@@ -61,3 +61,8 @@ def test_paper_side_shows_the_number_with_its_precision():
 def test_staleness_is_short():
     assert wording.staleness(()) == "" and wording.staleness(["library"]) == "library changed"
     assert wording.staleness(list("abcd")) == "4 of the things it depends on changed"
+
+
+def test_ends_that_cannot_be_told_apart_are_not_shown_as_an_interval():
+    tiny = Interval(0.5, 0.5 - 1e-9, 0.5 + 1e-9, 5)
+    assert wording.interval(tiny) == wording.sentence(tiny) == "0.5 (the same in all 5 values to 6 decimals)"

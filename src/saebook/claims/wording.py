@@ -30,6 +30,8 @@ def _each(value: Interval | Sequence[Interval], form: str) -> str:
         return f"{number(value.mean)} (the same in all {value.n} values)"
     places = decimals(value)
     mean, low, high = (_fixed(one, places) for one in (value.mean, value.low, value.high))
+    if low == mean == high:  # an interval whose ends no reader could tell apart
+        return f"{mean} (the same in all {value.n} values to {_MOST_DECIMALS} decimals)"
     return form.format(mean=mean, low=low, high=high)
 
 
