@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from saebook.claims import results
 from saebook.common import paths
 from saebook.common.errors import UserError
+from saebook.common.limits import problem
 from saebook.common.names import PAPERS
 from saebook.common.sidecar import read_yaml
 
@@ -62,10 +63,7 @@ def _choice(row: Any) -> Choice:
     try:
         return Choice.model_validate(row)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        words = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{_FILE}: {row.get('question', 'a row')}: {where + ': ' if where else ''}{words}") from None
+        raise UserError(f"{_FILE}: {row.get('question', 'a row')}: {problem(error)}") from None
 
 
 def measured(choice: Choice) -> str:

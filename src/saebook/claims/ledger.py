@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from saebook.common import sidecar
 from saebook.common.errors import UserError
+from saebook.common.limits import problem
 from saebook.common.names import PAPERS
 from saebook.evaluation.intervals import Interval
 
@@ -104,10 +105,7 @@ def _claim(row: Any, name: str, file: str) -> Claim:
     try:
         return Claim.model_validate(row | {"notebook": name})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        words = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{file}: {row.get('id', 'a claim')}: {where + ': ' if where else ''}{words}") from None
+        raise UserError(f"{file}: {row.get('id', 'a claim')}: {problem(error)}") from None
 
 
 def judged_by(notebook: str) -> list[Claim]:

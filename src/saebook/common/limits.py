@@ -47,6 +47,13 @@ T = TypeVar("T")
 Several = Annotated[tuple[T, ...], AfterValidator(_distinct)]
 
 
+def problem(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line: `field: words`, or the words alone for a rule about several fields."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: " * bool(where) + first["msg"].removeprefix("Value error, ")
+
+
 class Budget(BaseModel):
     """The base of every budget: `tier` says where its values come from."""
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from saebook.common import paths
 from saebook.common.errors import UserError
+from saebook.common.limits import problem
 from saebook.common.names import PAPERS, TIERS
 
 _RANKS = ("fig", "sec", "tab", "app", "knob")  # the order of a paper's chapters, by how their names begin
@@ -137,9 +138,7 @@ def _read(file: Path, changed: int, name: str) -> Sidecar:
     try:
         return Sidecar.model_validate(content | {"name": name})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"notebooks/{name}.yml: {where}: {first['msg']}") from None
+        raise UserError(f"notebooks/{name}.yml: {problem(error)}") from None
 
 
 def read_yaml(file: Path) -> Any:

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saebook.claims import results
 from saebook.common.errors import UserError
 from saebook.evaluation.intervals import Interval
 from saebook.papers.gated import published
@@ -19,16 +18,6 @@ KNOWN = {
     ("pythia-2.8b", "MLP"): {4: (0.37, 2.70), 12: (0.52, 4.22), 16: (0.52, 4.15), 20: (0.12, 1.20), 28: (0.45, 6.74)},
     ("pythia-2.8b", "Resid"): {4: (0.50, 0.43), 12: (0.35, 2.36), 16: (0.31, 2.23), 20: (0.16, 3.57), 28: (0.39, 1.17)},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def paper():
-    return results.published("gated_tables_1_to_8")
-
-
-@pytest.fixture(scope="module")
-def panels(paper):
-    return published.comparison(paper).set_index(published.PANEL)
 
 
 def test_ratios_and_gains_equal_an_independent_reading(paper, panels):

@@ -2,22 +2,9 @@
 
 import io
 
-import pytest
-
-from saebook.claims import results
 from saebook.evaluation.intervals import Interval
 from saebook.papers.gated import published
 from saebook.papers.gated.drawing import panels as drawing
-
-
-@pytest.fixture(scope="module")
-def paper():
-    return results.published("gated_tables_1_to_8")
-
-
-@pytest.fixture(scope="module")
-def panels(paper):
-    return published.comparison(paper).set_index(published.PANEL)
 
 
 def test_figures_draw_every_row(paper):
