@@ -1,9 +1,9 @@
 """A server that imports once what every notebook imports, and forks the notebooks of a build from there.
 
-Importing PyTorch, TransformerLens and their company takes longer than many a notebook. `saebook book` starts one server
+Importing PyTorch, TransformerLens and what they need takes longer than many notebooks run. `saebook book` starts one server
 with the threads that a notebook may have; each notebook is then a fork of it that runs `saebook run`, and its Jupyter
-kernel another (`saebook.book.running.jupyter_kernel`). Only packages that the lock file pins are imported beforehand: every fork imports
-the library itself, so that it runs the sources that its provenance names.
+kernel another (`jupyter_kernel`). Only packages that the lock file pins are imported beforehand: every fork imports the
+library itself, so that it runs the sources that its provenance names.
 
 Where processes cannot be forked safely (not on Linux, or with a GPU), each notebook starts from nothing, as `saebook
 run` does. The server ends with the build, and everything that it forked ends with the server.
@@ -26,7 +26,7 @@ from typing import IO
 
 from saebook.common.processes import Forked, die_with_parent
 
-# What a run or its kernel imports in the end, much of it late: found by comparing sys.modules before and after.
+# All that a run or its kernel imports, much of it late; listed by comparing sys.modules before and after a run.
 PACKAGES = (
     "papermill", "nbclient", "nbformat", "jupyter_client.provisioning", "ipykernel.kernelapp", "ipykernel.ipkernel",
     "IPython", "torch", "pandas", "matplotlib.pyplot", "seaborn", "scipy.stats", "transformers", "datasets",
