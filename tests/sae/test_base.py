@@ -3,8 +3,11 @@
 An architecture that is added is tested here by itself, from its registration alone.
 """
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from saebook.common.errors import UserError
 from saebook.sae import topk
@@ -439,3 +442,37 @@ def test_normalised_relu_pulls_any_reconstruction_gradient(at_once):
     assert torch.allclose(losses.total, loss, rtol=1e-12)
     for name, value in gradients(made).items():
         assert torch.allclose(value, expected[name], rtol=1e-9, atol=1e-12), name
+
+
+@pytest.mark.parametrize("kind", names())
+def test_a_member_is_copied_without_drawing_an_initialisation(kind, monkeypatch):
+    whole = build(kind, D, M, stack(kind).members, dtype=torch.float64, per_token=True, transposed=False)
+    whole.load_state_dict(stack(kind).state_dict())
+    x = data()
+    whole.W_enc.data = whole.W_enc.data.transpose(1, 2).contiguous().transpose(1, 2)  # latent by latent in memory
+    whole.register_buffer("counts", torch.arange(2 * M, dtype=torch.float64).view(2, M))
+    whole.register_buffer("constant", torch.tensor(3.0))
+    whole.step_gradients(x, DEAD)
+
+    def refuse(*args, **options):
+        raise AssertionError("something was drawn")
+
+    for module, name in ((torch, "randn"), (nn.init, "orthogonal_"), (nn.init, "kaiming_uniform_")):
+        monkeypatch.setattr(module, name, refuse)
+    single = whole.member(1)
+    assert type(single) is type(whole) and single.members == whole.members[1:]
+    assert single.options() == whole.options() and single.per_token and not single.transposed
+    assert single.W_enc.stride()[1:] == whole.W_enc.stride()[1:] == (1, D)
+    state, expected = single.state_dict(), copy.deepcopy(whole.state_dict())
+    assert list(state) == list(expected)
+    assert all(torch.equal(state[n], t[1:] if t.ndim else t) for n, t in expected.items())
+    assert all(isinstance(p, nn.Parameter) and p.requires_grad and p.grad is None for p in single.parameters())
+
+    before = gradients(whole)
+    single.step_gradients(x, DEAD[1:])
+    for tensor in (*single.parameters(), *single.buffers(), *(p.grad for p in single.parameters())):
+        with torch.no_grad():
+            tensor.fill_(-1.0)
+    assert all(torch.equal(gradient, before[n]) for n, gradient in gradients(whole).items())
+    assert all(torch.equal(whole.get_parameter(n), expected[n]) for n, _ in whole.named_parameters())
+    assert torch.equal(whole.counts[1], torch.arange(M, 2 * M).double()) and whole.constant == 3

@@ -9,6 +9,7 @@ write its gradients by hand (`_member_gradients`), with the fewest matrix produc
 such gradients by themselves and hold them to the loss in float64.
 """
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -285,10 +286,15 @@ class SAEStack(nn.Module):
             getattr(self, name).div_(s)
 
     def member(self, i: int) -> Self:
-        """Member i as a stack of its own, on copied tensors."""
-        device, dtype = self.W_enc.device, self.W_enc.dtype
-        single = type(self)(self.d_in, self.d_sae, (self.members[i],), device, dtype, **self.options())
-        single.load_state_dict({n: t[i : i + 1] if t.ndim else t for n, t in self.state_dict().items()})
+        """Member i as a stack of its own, on copied tensors laid out as here. Draws no initialisation."""
+        single = copy.copy(self)
+        single.members, single._space = (self.members[i],), _Space()
+
+        def own(tensor: Tensor) -> Tensor:
+            return (tensor[i : i + 1] if tensor.ndim else tensor).detach().clone()
+
+        single._parameters = {n: nn.Parameter(own(p), p.requires_grad) for n, p in self.named_parameters()}
+        single._buffers = {n: own(b) for n, b in self.named_buffers()}
         return single
 
     def options(self) -> dict:
