@@ -476,3 +476,17 @@ def test_a_member_is_copied_without_drawing_an_initialisation(kind, monkeypatch)
     assert all(torch.equal(gradient, before[n]) for n, gradient in gradients(whole).items())
     assert all(torch.equal(whole.get_parameter(n), expected[n]) for n, _ in whole.named_parameters())
     assert torch.equal(whole.counts[1], torch.arange(M, 2 * M).double()) and whole.constant == 3
+
+
+@pytest.mark.parametrize("kind", names())
+def test_a_part_of_a_stack_shares_its_tensors(kind):
+    three = tuple(Member(seed, SPARSITIES[kind][seed % 2]) for seed in range(3))
+    whole, x = build(kind, D, M, three, dtype=torch.float64), data()
+    for parameter in whole.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    part = whole.part(slice(1, 3))
+    assert part.members == whole.members[1:] and type(part) is type(whole)
+    assert torch.allclose(part.encode(x), whole.encode(x)[1:], rtol=1e-12, atol=1e-12)
+    assert torch.allclose(part.reconstruct(x), whole.reconstruct(x)[1:], rtol=1e-12, atol=1e-12)
+    part.W_dec.data.zero_()
+    assert not whole.W_dec[1:].any() and whole.W_dec[0].all()

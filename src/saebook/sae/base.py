@@ -287,15 +287,23 @@ class SAEStack(nn.Module):
 
     def member(self, i: int) -> Self:
         """Member i as a stack of its own, on copied tensors laid out as here. Draws no initialisation."""
-        single = copy.copy(self)
-        single.members, single._space = (self.members[i],), _Space()
+        return self._taken(slice(i, i + 1), torch.clone)
 
-        def own(tensor: Tensor) -> Tensor:
-            return (tensor[i : i + 1] if tensor.ndim else tensor).detach().clone()
+    def part(self, members: slice) -> Self:
+        """Those members as a stack on these very tensors: nothing is copied, and a change to one shows in the other."""
+        return self._taken(members, lambda tensor: tensor)
 
-        single._parameters = {n: nn.Parameter(own(p), p.requires_grad) for n, p in self.named_parameters()}
-        single._buffers = {n: own(b) for n, b in self.named_buffers()}
-        return single
+    def _taken(self, members: slice, own: Callable[[Tensor], Tensor]) -> Self:
+        part = copy.copy(self)
+        part.members = self.members[members]
+        part._space = _Space()
+
+        def taken(tensor: Tensor) -> Tensor:
+            return own(tensor.detach()[members] if tensor.ndim else tensor.detach())
+
+        part._parameters = {n: nn.Parameter(taken(p), p.requires_grad) for n, p in self.named_parameters()}
+        part._buffers = {n: taken(b) for n, b in self.named_buffers()}
+        return part
 
     def options(self) -> dict:
         """Arguments of the constructor beyond the shared ones, as far as they are not the default."""
