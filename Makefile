@@ -1,6 +1,7 @@
 # `make book` and `make test` need Python 3.11 or newer and nothing else: each sets up .venv itself.
 TIER ?= cpu
 NAMES ?=
+SECTIONS ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 BIN := .venv/bin
 STAMP := .venv/saebook-stamp
@@ -11,7 +12,7 @@ help:
 	@echo "make book [TIER=cpu] [NAMES=...]       run the notebooks of a tier and render the book (default: cpu)"
 	@echo "make check                             lint, format and types: ruff and pyright (a minute)"
 	@echo "make test                              run the tests, and nbval over the notebooks"
-	@echo "make bench                             time training against plain autograd"
+	@echo "make bench [SECTIONS=...]              time training against other libraries (installs them once)"
 	@echo "make hooks                             run ruff and nbstripout before every commit of yours"
 	@echo "make subject NAME=...                  train an embedded subject model again"
 	@echo "make clean                             remove what can be made again: .venv, _build, caches, stored runs"
@@ -42,7 +43,7 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 bench: $(STAMP)
-	@$(BIN)/python benchmarks/step.py
+	@$(BIN)/python benchmarks/run.py $(SECTIONS)
 
 hooks: $(STAMP)
 	@$(BIN)/pre-commit install

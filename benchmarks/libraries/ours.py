@@ -1,0 +1,66 @@
+"""saebook: the steps of `training.loop`, a sweep, an end-to-end step, and evaluation, as the book's chapters call them."""
+
+import importlib.metadata
+from typing import Any
+
+import torch
+from libraries.training import Batches
+
+from saebook.sae.base import Member
+from saebook.sae.registry import build
+from saebook.training.loop import TrainConfig, TrainState
+
+_TOKENS = 10**9  # of the run that a timed step belongs to: its rate stays what it is
+
+
+def about() -> dict[str, str]:
+    return {"version": importlib.metadata.version("saebook"), "torch": torch.__version__, "precision": precision()}
+
+
+def precision() -> str:
+    """What products are computed in, here and now."""
+    try:
+        from saebook.sae.kernels import precision as chosen
+    except ImportError:
+        return "fp32"
+    return chosen.current()
+
+
+class Training:
+    """Steps of one stack; `members` of it, by default one SAE."""
+
+    def __init__(self, task: dict[str, Any]):
+        self.batches = Batches(task)
+        start, kind, count = self.batches.start, task["kind"], task.get("members", 1)
+        members = tuple(Member(seed, float(task["k"] if kind == "topk" else task["penalty"])) for seed in range(count))
+        options = {"k_aux": task["d_in"] // 2} if kind == "topk" else {}
+        stack = build(kind, task["d_in"], task["d_sae"], members, **options)
+        stack.init_bias(self.batches.held_out)  # TopK's variance; b_dec is set below
+        with torch.no_grad():
+            stack.W_enc.copy_(start.W_enc.expand_as(stack.W_enc))
+            stack.W_dec.copy_(start.W_dec.expand_as(stack.W_dec))
+            stack.b_dec.copy_(start.b_dec.expand_as(stack.b_dec))
+            for name in ("b_gate", "b_mag") if kind == "gated" else ("b_enc",):
+                getattr(stack, name).copy_(start.bias.expand(count, -1))
+        dead_after = task.get("dead_after", _TOKENS // 8)
+        training = TrainConfig(
+            lr=task["lr"], tokens=_TOKENS, batch=task["batch"], beta1=task.get("beta1", 0.9), warmup_share=0.0,
+            decay_share=0.0, resample_at=(), dead_share=dead_after / _TOKENS,
+        )  # fmt: skip
+        self.state, self.number = TrainState(stack, training), 0
+        self.state.silent[:, start.dead] = _TOKENS
+
+    def run(self, n: int) -> None:
+        for _ in range(n):
+            self.state.step(self.batches.next(), self.number)
+            self.number += 1
+
+    def report(self) -> dict[str, float]:
+        t = self.state.training
+        dead = float((self.state.silent[0] > t.dead_share * t.tokens).float().mean())
+        return self.batches.report(self._read) | {"dead": dead}
+
+    def _read(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        single = self.state.stack.member(0)
+        f = single.encode(x)
+        return f[0], single.decode(f)[0]
