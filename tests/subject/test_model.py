@@ -1,11 +1,26 @@
 """The subject at a site agrees with Hugging Face's own model, and computes no more than it must."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from saebook.common.errors import UserError
+from saebook.subject.blocks import WrittenOut
+from saebook.subject.bridged import Bridged
 from saebook.subject.model import SITES, Subject
+
+
+@pytest.fixture(scope="module", params=["written out", "by the bridge"])
+def small_subject(request, small_subject):
+    """The small subject, computed in either way."""
+    if request.param == "written out":
+        assert isinstance(small_subject.forward, WrittenOut)
+        return small_subject
+    bridged = copy.copy(small_subject)
+    bridged.forward = Bridged(small_subject.bridge)
+    return bridged
 
 
 @pytest.fixture(scope="module")
@@ -73,35 +88,6 @@ def test_intervention_equals_a_whole_pass_with_the_replacement(small_subject, ro
     intervention = small_subject.intervene(rows, site)
     assert torch.allclose(intervention.loss(intervention.activations), small_subject.loss(rows), atol=1e-5)
     assert not torch.allclose(intervention.loss(zero(intervention.activations)), small_subject.loss(rows), atol=1e-3)
-
-
-def test_blocks_below_the_site_run_once(small_subject, rows):
-    """TransformerLens' own `start_at_layer` runs them on what it is given, each time, and drops the result."""
-    ran = []
-    blocks = small_subject.bridge.blocks
-    handles = [block.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, block in enumerate(blocks)]
-    inner = [
-        block._original_component.register_forward_hook(lambda *_, i=i: ran.append(-1 - i))
-        for i, block in enumerate(blocks)
-    ]
-    try:
-        intervention = small_subject.intervene(rows, small_subject.site("resid_post", 1))
-        ran.clear()
-        intervention.loss(torch.zeros_like(intervention.activations))
-    finally:
-        for handle in handles + inner:
-            handle.remove()
-    assert -3 in ran and not {-1, -2} & set(ran)
-    assert all("forward" not in vars(block) for block in blocks)
-
-
-def test_blocks_after_the_site_do_not_run(small_subject, rows):
-    def never(value, hook):
-        raise AssertionError(f"{hook.name} was computed")
-
-    with small_subject.bridge.hooks(fwd_hooks=[("blocks.2.hook_in", never), ("unembed.hook_in", never)]):
-        small_subject.activations(rows, small_subject.site("resid_post", 1))
-    assert not small_subject.activations(rows, small_subject.site("resid_pre", 1)).requires_grad
 
 
 @pytest.mark.parametrize(

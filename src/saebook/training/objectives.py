@@ -14,10 +14,10 @@ from torch import Tensor
 from saebook.common.errors import UserError
 from saebook.sae.base import Losses, SAEStack
 from saebook.subject.model import Intervention, Site, Subject
+from saebook.subject.unembedding import Unembedding
 from saebook.training.config import Objective
 
 _TOKENS = {"cpu": 4096, "cuda": 131_072}  # tokens that go through the upper blocks at one time
-_CHUNK = {"cpu": (1024, 1024), "cuda": (16_384, 4096)}  # tokens and vocabulary entries whose logits exist at one time
 
 
 def later_sites(subject: Subject, site: Site) -> list[Site]:
@@ -47,14 +47,12 @@ class Reference:
             with torch.no_grad():
                 hidden, later = self.intervene.onwards(self.activations, self.later_sites)
                 hidden = hidden.flatten(0, 1)
-                partition = log_partition(hidden, *self.subject.unembedding())
+                partition = self.subject.unembedding.log_partition(hidden)
                 self._clean = (hidden, *partition, [one.flatten(0, 1) for one in later])
         return self._clean
 
 
-def step_gradients(
-    stack: SAEStack, reference: Reference, objective: Objective, dead: Sequence[Tensor] | None = None
-) -> Losses:
+def step_gradients(stack: SAEStack, reference: Reference, objective: Objective, dead: Tensor | None = None) -> Losses:
     """Gradients of `objective` plus the stack's own penalties, for every member, into `.grad`.
 
     The total is O(xhat) + c P (`SAEStack.pulled`): L1 is lambda/D ||f||_1 as in the e2e paper, Gated adds its auxiliary
@@ -83,7 +81,7 @@ def pull(xhat: Tensor, reference: Reference, objective: Objective) -> tuple[dict
         clean_hidden, lse, mean, clean_later = reference.clean()
         if objective.kl:
             hidden = hidden.reshape(len(new), len(reference.x), -1)
-            terms["kl"] = objective.kl * kl(hidden, clean_hidden, lse, mean, *reference.subject.unembedding())
+            terms["kl"] = objective.kl * kl(hidden, clean_hidden, lse, mean, reference.subject.unembedding)
         if objective.downstream:
             errors = [_mse(a.reshape(len(new), *b.shape), b) for a, b in zip(later, clean_later, strict=True)]
             terms["downstream"] = objective.downstream * sum(errors) / len(errors)
@@ -95,35 +93,6 @@ def _mse(new: Tensor, old: Tensor) -> Tensor:
     return (new - old).square().mean((1, 2))
 
 
-def log_partition(hidden: Tensor, W_U: Tensor, b_U: Tensor) -> tuple[Tensor, Tensor]:
-    """log sum exp of the logits [N] of `hidden` [N, D], and the unembedding's mean [N, D] under the predictions.
-
-    The vocabulary passes by in chunks, with a running maximum: no row of logits ever exists whole. The second is the
-    gradient of the first.
-    """
-    tokens, entries = _CHUNK[hidden.device.type]
-    lse, mean = hidden.new_empty(len(hidden)), torch.empty_like(hidden)
-    for first in range(0, len(hidden), tokens):
-        part = hidden[first : first + tokens]
-        top, mass, sum_ = (
-            part.new_full((len(part), 1), float("-inf")),
-            part.new_zeros(len(part), 1),
-            torch.zeros_like(part),
-        )
-        for begin in range(0, W_U.shape[1], entries):
-            columns = W_U[:, begin : begin + entries]
-            logits = torch.addmm(b_U[begin : begin + entries], part, columns)
-            higher = torch.maximum(top, logits.amax(1, keepdim=True))
-            shrink = (top - higher).exp_()
-            weights = logits.sub_(higher).exp_()
-            mass.mul_(shrink).add_(weights.sum(1, keepdim=True))
-            sum_.mul_(shrink).addmm_(weights, columns.T)
-            top = higher
-        lse[first : first + tokens] = (mass.log() + top)[:, 0]
-        mean[first : first + tokens] = sum_ / mass
-    return lse, mean
-
-
 class _KL(torch.autograd.Function):
     """KL(p || q) = (h_p - h_q) . E_p[W_U] + lse_q - lse_p: of p only two vectors a token are needed, the bias cancels.
 
@@ -131,21 +100,20 @@ class _KL(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, clean: Tensor, lse: Tensor, mean: Tensor, W_U: Tensor, b_U: Tensor) -> Tensor:
-        flat = hidden.flatten(0, 1)
-        new_lse, new_mean = log_partition(flat, W_U, b_U)
+    def forward(ctx, hidden: Tensor, clean: Tensor, lse: Tensor, mean: Tensor, unembedding: Unembedding) -> Tensor:
+        new_lse, new_mean = unembedding.log_partition(hidden.flatten(0, 1))
         ctx.save_for_backward(new_mean.view_as(hidden) - mean)
         return ((clean - hidden) * mean).sum(-1).add_(new_lse.view(hidden.shape[:2]) - lse).mean(1)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         (difference,) = ctx.saved_tensors
-        return difference * (grad[:, None, None] / difference.shape[1]), None, None, None, None, None
+        return difference * (grad[:, None, None] / difference.shape[1]), None, None, None, None
 
 
-def kl(hidden: Tensor, clean: Tensor, lse: Tensor, mean: Tensor, W_U: Tensor, b_U: Tensor) -> Tensor:
+def kl(hidden: Tensor, clean: Tensor, lse: Tensor, mean: Tensor, unembedding: Unembedding) -> Tensor:
     """KL of the predictions of `clean` [N, D] from those of `hidden` [S, N, D], in nats per token, one mean [S] per SAE.
 
-    `lse` and `mean` are `log_partition` of `clean`; differentiable with respect to `hidden`.
+    `lse` and `mean` are the `log_partition` of `clean`; differentiable with respect to `hidden`.
     """
-    return _KL.apply(hidden, clean, lse, mean, W_U, b_U)
+    return _KL.apply(hidden, clean, lse, mean, unembedding)

@@ -22,8 +22,7 @@ def test_card_shows_where_a_latent_is_strongest(small_subject):
     assert shown.largest == pytest.approx(float(f[..., latent].max()))
     assert sum(shown.counts) == int((f[..., latent] > 0).sum())
     assert max(shown.contexts[0].activations) == pytest.approx(shown.largest) and len(shown.contexts) == 3
-    W_U, _ = small_subject.unembedding()
-    best = int((sae.W_dec[0, latent] @ W_U).argmax())
+    best = int((sae.W_dec[0, latent] @ small_subject.unembedding.W_U).argmax())
     assert shown.promoted[0] == small_subject.tokenizer.decode([best])
     neurons = small_subject.site("mlp_post", 1)
     assert cards.promoted(build("relu", neurons.d_in, 16, (Member(0, 1.0),)), 0, small_subject, neurons) == ()

@@ -118,6 +118,6 @@ def promoted(sae: SAEStack, latent: int, subject: Subject, site: Site) -> tuple[
     """
     if not site.hook_name.endswith(("resid_pre", "resid_post", "mlp_out")):
         return ()
-    W_U, _ = subject.unembedding()
+    W_U = subject.unembedding.W_U
     raised = sae.W_dec[0, latent].to(W_U) @ W_U
     return tuple(map(subject.tokenizer.decode, raised.topk(_PROMOTED).indices.tolist()))
