@@ -4,6 +4,9 @@ import os
 import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["SAEBOOK_PRECISION"] = "fp32"  # whatever a probe of this processor would say
+os.environ["SAEBOOK_ACTIVATIONS_GIB"] = "0"  # made-up models leave nothing in the reader's cache
+os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it when first imported: its kernels run without a GPU
 
 import pytest
 import torch

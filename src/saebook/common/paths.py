@@ -26,7 +26,7 @@ def data() -> Path:
 
 
 def cache() -> Path:
-    """Files that can be made again: the corpus and packed tokens. Git-ignored."""
+    """Files that can be made again: the corpus, packed tokens and activations. Git-ignored."""
     return Path(os.environ.get("SAEBOOK_CACHE") or data() / "cache")
 
 
