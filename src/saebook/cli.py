@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that a wrong argument is answe
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
 
     book = command("book", _book, "run the notebooks of a tier and render the book", tier="cpu")
     book.add_argument("names", nargs="*", help="only these notebooks (default: all)")
+    _add_precision(run)
+    _add_precision(book)
     book.add_argument("--at-once", type=int, help="notebooks at a time (default: what processors and memory allow)")
 
     estimate = command(
@@ -102,6 +105,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_precision(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--precision", choices=("auto", "bf16", "fp32"),
+        help="of products in training (default: $SAEBOOK_PRECISION, or auto: bf16 where a probe of this processor gains)",
+    )  # fmt: skip
+
+
+def _set_precision(options: Options) -> None:
+    """Hand the choice on to the processes that run notebooks."""
+    if options.precision:
+        os.environ["SAEBOOK_PRECISION"] = options.precision
+
+
 def _add_subject(subject: argparse.ArgumentParser) -> None:
     doing = subject.add_subparsers(required=True, metavar="ACTION")
     train = doing.add_parser("train", help="train a model by a recipe, into data/subjects/NAME")
@@ -119,6 +135,7 @@ def _add_subject(subject: argparse.ArgumentParser) -> None:
 def _run(options: Options) -> int:
     from saebook.book.running import parameters, runner
 
+    _set_precision(options)
     given = parameters.read_file(options.file) if options.file else {}
     given |= parameters.pairs([(name, value) for name, value in options.parameter])
     kept, page = runner.run(options.name, options.tier, given, options.out)
@@ -141,6 +158,7 @@ def _book(options: Options) -> int:
 
     if options.at_once is not None and options.at_once < 1:
         raise UserError(f"--at-once takes a number of notebooks from 1, not {options.at_once}")
+    _set_precision(options)
     return build.build(options.tier, options.names or None, options.at_once)
 
 

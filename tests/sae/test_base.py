@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from saebook.common.errors import UserError
-from saebook.sae import topk
 from saebook.sae.base import Losses, Member, SAEStack, geometric_median
 from saebook.sae.gated import Gated
+from saebook.sae.kernels import active
 from saebook.sae.registry import build, get, names
 from saebook.sae.topk import TopK
 
@@ -27,8 +27,20 @@ SMOOTH = (
     "gated_no_r_mag",
     "gated_untied",
 )  # those whose gradient is that of a function; ProLU's are synthetic
-DEAD = (torch.arange(9), torch.arange(0))  # nine of the first member, none of the second
-FEW = (torch.tensor([3, 30]), torch.arange(20, 26))  # fewer than k_aux of each
+
+
+def marked(*latents):
+    """Which latents are dead [S, M], from their numbers for each member."""
+    return torch.stack(
+        [
+            torch.zeros(M, dtype=torch.bool).index_fill_(0, torch.tensor(some, dtype=torch.long), True)
+            for some in latents
+        ]
+    )
+
+
+DEAD = marked(range(9), [])  # nine of the first member, none of the second
+FEW = marked([3, 30], range(20, 26))  # fewer than k_aux of each
 
 
 def data(dtype=torch.float64, n=B):
@@ -50,9 +62,11 @@ def gradients(made):
     return {name: p.grad.clone() for name, p in made.named_parameters()}
 
 
+@pytest.mark.parametrize("form", ["grid", "entries"])
 @pytest.mark.parametrize("kind", names())
 @pytest.mark.parametrize("dead", [None, DEAD, FEW])
-def test_step_gradients_equal_autograd(kind, dead):
+def test_step_gradients_equal_autograd(kind, dead, form, monkeypatch):
+    monkeypatch.setattr(active, "_CROSSOVER", dict.fromkeys(active._CROSSOVER, 1.0 if form == "entries" else -1.0))
     made, x = stack(kind), data()
     plain = made.loss(x, dead)
     plain.total.sum().backward()
@@ -122,20 +136,6 @@ def test_hand_written_gradients_are_not_used_for_another_loss():
     assert torch.allclose(twice.W_enc.grad, 2 * plain.W_enc.grad, rtol=1e-9)
 
 
-@pytest.mark.parametrize("dead", [None, DEAD, FEW])
-def test_topk_sparse_and_dense_paths_agree(monkeypatch, dead):
-    results = []
-    for least in (0, 10**6):  # every latent by itself; everything by matrix products
-        monkeypatch.setattr(topk, "_SPARSE", least)
-        made = stack("topk")
-        losses = made.step_gradients(data(), dead)
-        results.append((losses, gradients(made)))
-    (one, sparse), (other, dense) = results
-    assert all(torch.allclose(sparse[name], dense[name], rtol=1e-9, atol=1e-12) for name in dense)
-    assert torch.allclose(one.total, other.total, rtol=1e-12) and torch.equal(one.fired, other.fired)
-    assert torch.equal(one.l0, other.l0)
-
-
 @pytest.mark.parametrize("kind", SMOOTH)
 def test_autograd_agrees_with_finite_differences(kind):
     """The twin that the fast gradients are held to is itself right; frozen copies make Gated's no gradient of a function."""
@@ -147,16 +147,14 @@ def test_autograd_agrees_with_finite_differences(kind):
         (analytic,) = torch.autograd.grad(total, parameter, allow_unused=True)
         if analytic is None:
             continue
-        flat, index = parameter.data.view(-1), 3
-        kept, step = flat[index].item(), 1e-6
+        place = (0,) * (parameter.ndim - 1) + (3,)
+        kept, step = parameter.data[place].item(), 1e-6
         around = []
         for offset in (step, -step):
-            flat[index] = kept + offset
+            parameter.data[place] = kept + offset
             around.append(sum(made.loss(x).terms[t].sum().item() for t in terms))
-        flat[index] = kept
-        assert analytic.reshape(-1)[index].item() == pytest.approx(
-            (around[0] - around[1]) / (2 * step), rel=1e-5, abs=1e-7
-        ), name
+        parameter.data[place] = kept
+        assert analytic[place].item() == pytest.approx((around[0] - around[1]) / (2 * step), rel=1e-5, abs=1e-7), name
 
 
 ROUTES = {

@@ -39,26 +39,6 @@ def states(*kinds, sparsities=(0.5, 2.0)):
     return [TrainState(build(kind, 32, 48, members), TRAINING) for kind in kinds]
 
 
-def test_buffer_holds_scaled_and_shuffled_activations(small_subject, site, rows):
-    source = buffer(small_subject, site, rows)
-    first = torch.cat(list(source.batches(0, source.per_block)))
-    assert len(first) == 16 * 31 // 64 * 64
-    assert first.square().sum(1).mean().item() == pytest.approx(32, rel=0.1)
-    order = np.sort(np.random.default_rng([0, 0]).permutation(40)[:16])
-    tokens = torch.from_numpy(rows[order].astype(np.int64))
-    plain = small_subject.activations(tokens, site)[:, 1:].flatten(0, 1) * source.scale
-    nearest = torch.cdist(first, plain, compute_mode="donot_use_mm_for_euclid_dist").min(1)
-    assert nearest.values.max() < 1e-4 and len(nearest.indices.unique()) == len(first)
-    assert not torch.equal(nearest.indices, nearest.indices.sort().values)
-
-
-def test_buffer_may_start_at_any_batch(small_subject, site, rows):
-    source = buffer(small_subject, site, rows)
-    whole = list(source.batches(0, 20))
-    again = list(buffer(small_subject, site, rows).batches(9, 20))
-    assert all(torch.equal(a, b) for a, b in zip(whole[9:], again, strict=True))
-
-
 def test_training_lowers_the_loss(small_subject, site, rows):
     group = states("relu", "gated")
     train(buffer(small_subject, site, rows), group)
@@ -86,18 +66,18 @@ class Killed(Exception):
 def test_checkpoint_resume_is_bit_equal(small_subject, site, rows, tmp_path, monkeypatch):
     whole = states("gated", "topk", sparsities=(2, 4))
     train(buffer(small_subject, site, rows), whole)
-    for cut in (3, 20, 21, 37):
+    for cut in (3, 20, 32):  # blocks begin at 0, 16, 20 (resampling) and 32
         checkpoint = Store(tmp_path / str(cut)).checkpoint("run")
         cut_off = states("gated", "topk", sparsities=(2, 4))
-        plain_step = TrainState.step
+        plain_steps = TrainState.steps
 
-        def step(self, x, number, cut=cut, plain_step=plain_step):
-            if number == cut:
+        def steps(self, batches, first, cut=cut, plain_steps=plain_steps):
+            if first >= cut:
                 raise Killed
-            plain_step(self, x, number)
+            plain_steps(self, batches, first)
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(TrainState, "step", step)
+            patch.setattr(TrainState, "steps", steps)
             train(buffer(small_subject, site, rows), cut_off, checkpoint, save_every=0.0)
         resumed = states("gated", "topk", sparsities=(2, 4))
         train(buffer(small_subject, site, rows), resumed, checkpoint, save_every=0.0)
@@ -116,7 +96,7 @@ def test_resampled_latents_get_fresh_optimiser_moments(small_subject, site, rows
     state.silent[1, 7] = 10_000
     before = state.stack.W_dec[1].clone()
     state.resample(x, 20, seed=0)
-    moments = state.optimiser.state[state.stack.W_enc]["exp_avg_sq"]
+    _, moments = state.adam.moments["W_enc"]
     assert moments[1, :, 7].abs().max() == 0 and moments[0, :, 7].abs().max() > 0
     changed = (state.stack.W_dec[1] != before).any(1).nonzero().flatten().tolist()
     assert changed == [7] and state.silent[1, 7] == 0
@@ -138,11 +118,6 @@ def test_non_finite_loss_names_the_stack(small_subject, site, rows):
         state.stack.b_enc += float("nan")
     with pytest.raises(UserError, match="ReLU is not finite"):
         train(buffer(small_subject, site, rows), [state])
-
-
-def test_too_little_text_is_refused(small_subject, site, rows):
-    with pytest.raises(UserError, match="do not fill one batch"):
-        ActivationBuffer(small_subject, site, rows[:1], batch=64)
 
 
 def test_sweep_is_stored_and_each_run_equals_the_run_trained_alone(
@@ -182,11 +157,11 @@ subject = Subject.load(folder, device="cpu")
 rows = np.random.default_rng(0).integers(0, 300, (40, 32)).astype(np.uint16)
 buffer = ActivationBuffer(subject, subject.site("resid_post", 0), rows, batch=64, block=16)
 state = TrainState(build("gated", 32, 48, (Member(0, 1.0),)), TrainConfig(lr=3e-3, tokens=64 * 600, batch=64))
-plain = TrainState.step
-def step(self, x, number):
-    print(number, flush=True)
-    plain(self, x, number)
-TrainState.step = step
+plain = TrainState.steps
+def steps(self, batches, first):
+    print(first, flush=True)
+    plain(self, batches, first)
+TrainState.steps = steps
 train(buffer, [state], Store(__import__("pathlib").Path(store)).checkpoint("run"), save_every=0.05)
 torch.save(state.stack.state_dict(), out)
 """
@@ -212,7 +187,7 @@ def test_run_killed_by_sigkill_resumes_bit_equal(small_subject_folder, tmp_path)
     assert process.wait() == -signal.SIGKILL
     assert (tmp_path / "killed" / "checkpoints" / "run.pt").is_file()
     again = subprocess.run(command("killed"), capture_output=True, text=True, check=True)
-    assert 0 < int(again.stdout.split()[0]) <= 250
+    assert 0 < int(again.stdout.split()[0]) <= 256
     subprocess.run(command("whole"), capture_output=True, check=True)
     killed, whole = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("killed", "whole"))
     assert all(torch.equal(killed[name], whole[name]) for name in whole)

@@ -71,6 +71,7 @@ class _Checked(BaseModel):
     timings: dict[str, list[float]] = {}
     hashes: dict[str, _Line] = {}
     device: _Line = ""
+    precision: _Line = ""
     commit: _Line = ""
     python: _Line = ""
     seconds: float = 0.0
@@ -81,7 +82,18 @@ class _Checked(BaseModel):
     corpus: dict[str, Any] | None = None
 
 
-_SHOWN = ("device", "commit", "python", "seconds", "peak_memory_mb", "trained_runs", "versions", "subject", "corpus")
+_SHOWN = (
+    "device",
+    "precision",
+    "commit",
+    "python",
+    "seconds",
+    "peak_memory_mb",
+    "trained_runs",
+    "versions",
+    "subject",
+    "corpus",
+)
 
 
 def folder(tier: str, where: Where = "recorded") -> Path:
@@ -155,6 +167,8 @@ def together(content: dict[Path, bytes]) -> None:
 
 def _about(budget: Budget, subject: "Subject | None") -> dict[str, Any]:
     """The provenance of a run's numbers: subject, corpus, commit, device, versions, date."""
+    from saebook.sae.kernels import precision  # with PyTorch, which reading a result does without
+
     source = budget.source if isinstance(budget, SubjectBudget) else "environment"
     read = {"source": source, "hash": corpus_hash(source)} if subject else None
     return {
@@ -162,6 +176,7 @@ def _about(budget: Budget, subject: "Subject | None") -> dict[str, Any]:
         "corpus": {**read, "differs": corpus_differences(subject.name, source)} if subject and read else None,
         "commit": _commit(),
         "device": hardware.device(subject.device.type if subject else "cpu"),
+        "precision": precision.current(subject.device.type) if subject else "",
         "python": platform.python_version(),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
         "date": datetime.date.today().isoformat(),
@@ -241,6 +256,8 @@ def provenance_line(result: dict[str, Any]) -> str:
         f"Tier {result['tier']} on {result['device']}: {result['seconds']:.0f} s, {result['peak_memory_mb']} MB, "
         f"{result['trained_runs']} SAEs trained, {result['date']}."
     ]
+    if result["precision"]:
+        about.append(f"Products of training in {result['precision']}.")
     if result["subject"]:
         about.append(
             f"Subject {result['subject']['name']} ({result['subject']['weights_hash']}), corpus {result['corpus']['hash']}."

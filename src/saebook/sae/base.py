@@ -5,21 +5,23 @@ axis S, and a member depends on its own seed and sparsity alone, so that member 
 been by itself.
 
 An architecture states `encode` and `loss`, the paper's equation; autograd takes the gradients from there. It may also
-write its gradients by hand (`_member_gradients`), with the fewest matrix products and passes over [B, M]. The tests find
-such gradients by themselves and hold them to the loss in float64.
+write its gradients by hand (`member_gradients`): one dense product, and from there on active latents alone
+(`sae.kernels.active`). The tests find such gradients by themselves and hold them to the loss in float64.
 """
 
 import copy
 import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from saebook.common.errors import UserError
+from saebook.sae.kernels.active import Source, rows_of
+from saebook.sae.kernels.precision import Precision
 
 # Reconstructions [s, B, D] of s members -> their loss terms [s], and the gradient [s, B, D] of the terms' sum.
 Pull = Callable[[Tensor], tuple[dict[str, Tensor], Tensor]]
@@ -50,6 +52,21 @@ class Member:
 
 
 @dataclass
+class MemberGradients:
+    """The gradients of one member's loss, with its `terms`, its `l0`, and which latents `fired` [M].
+
+    `matrices`: by parameter, rows [M, D] latent by latent, as such or as the sources that they add up to; `vectors`: the
+    rest. A gradient of `W_dec` may have a part along its row, on which nothing depends.
+    """
+
+    terms: dict[str, Tensor]
+    l0: Tensor
+    fired: Tensor
+    matrices: dict[str, Tensor | list[Source]]
+    vectors: dict[str, Tensor]
+
+
+@dataclass
 class Losses:
     """Batch means per member: `total` [S], its `terms` [S] each, `l0` [S], and which latents `fired` [S, M]."""
 
@@ -64,23 +81,17 @@ class Losses:
         total = functools.reduce(torch.add, terms.values())
         return cls(total, terms, active.sum(-1).to(total.dtype).mean(-1), active.any(1))
 
+    @classmethod
+    def of_members(cls, parts: list[MemberGradients]) -> "Losses":
+        """The losses of members whose gradients were taken one by one."""
+        terms = {name: torch.stack([part.terms[name] for part in parts]) for name in parts[0].terms}
+        total = functools.reduce(torch.add, terms.values())
+        return cls(total, terms, torch.stack([part.l0 for part in parts]), torch.stack([part.fired for part in parts]))
+
     def detached(self) -> "Losses":
         """The same numbers, without their graph."""
         terms = {name: term.detach() for name, term in self.terms.items()}
         return Losses(self.total.detach(), terms, self.l0.detach(), self.fired)
-
-
-@dataclass
-class _Space:
-    """Scratch tensors by name, made once: on a CPU a fresh [B, M] costs more in page faults than in arithmetic."""
-
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-    def __call__(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        kept = self.tensors.get(name)
-        if kept is None or kept.shape != shape or kept.dtype != like.dtype or kept.device != like.device:
-            kept = self.tensors[name] = torch.empty(shape, dtype=like.dtype, device=like.device)
-        return kept
 
 
 class SAEStack(nn.Module):
@@ -100,6 +111,11 @@ class SAEStack(nn.Module):
     per_latent: ClassVar[tuple[str, ...]] = ()
     inner_biases: ClassVar[tuple[str, ...]] = ()  # those of `per_latent` that are measured in units of activations
     subtracts_b_dec: ClassVar[bool] = True  # whether the encoder sees x - b_dec
+    unit_rows: ClassVar[bool] = (
+        True  # whether W_dec's rows are held at norm one; if not, the loss does not depend on it
+    )
+
+    precision: Precision = "fp32"  # of the products in `member_gradients`
 
     def __init__(
         self,
@@ -122,12 +138,12 @@ class SAEStack(nn.Module):
         towards = (
             directions if transposed else torch.stack([self._directions(-1 - m.seed) for m in members]).to(directions)
         )
-        self.W_enc = Weight(towards.transpose(1, 2).contiguous())
+        # In memory it lies latent by latent too: a step reads and writes the columns of active latents.
+        self.W_enc = Weight(towards.clone().transpose(1, 2))
         self.W_dec = Weight(directions.clone())
         self.b_dec = Weight(directions.new_zeros(len(members), d_in))
         for name in self.per_latent:
             self.register_parameter(name, nn.Parameter(directions.new_zeros(len(members), d_sae)))
-        self._space = _Space()
 
     def _directions(self, seed: int) -> Tensor:
         rows = torch.randn(self.d_sae, self.d_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -143,15 +159,12 @@ class SAEStack(nn.Module):
         """Latents [S, B, M] of `x` [B, D]."""
         raise NotImplementedError
 
-    def loss(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
-        """The paper's loss of `x` [B, D], differentiable. `dead` lists each member's latents [n] that have long been silent."""
+    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
+        """The paper's loss of `x` [B, D], differentiable. `dead` [S, M] marks the latents that have long been silent."""
         raise NotImplementedError
 
-    def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Optional: write member i's gradients into `.grad`; return its loss terms, its L0, and which latents fired [M].
-
-        `dead` [n]. Whatever `.grad` held before must be overwritten.
-        """
+    def member_gradients(self, i: int, x: Tensor, dead: Tensor | None = None) -> MemberGradients:
+        """Optional: member i's gradients of `loss`, by hand, on a CPU and without autograd. `dead` [M]."""
         raise NotImplementedError
 
     def error_unit(self) -> float | Tensor:
@@ -185,29 +198,44 @@ class SAEStack(nn.Module):
 
         A subclass that states another loss goes back to autograd until it writes its gradients too.
         """
-        definers = {name: next(c for c in cls.__mro__ if name in vars(c)) for name in ("_member_gradients", "loss")}
-        return definers["_member_gradients"] is not SAEStack and issubclass(*definers.values())
+        definers = {name: next(c for c in cls.__mro__ if name in vars(c)) for name in ("member_gradients", "loss")}
+        return definers["member_gradients"] is not SAEStack and issubclass(*definers.values())
 
     @torch.no_grad()
-    def step_gradients(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
+    def step_gradients(self, x: Tensor, dead: Tensor | None = None) -> Losses:
         """Gradients of the sum of all members' losses of `x` [B, D] into `.grad`: `loss(x, dead).total.sum().backward()`.
 
-        By autograd, or by hand where the architecture writes its own. By hand members go one after the other: a member's
-        [B, M] stays in the processor's cache, and is large enough for a GPU.
+        By hand where the architecture writes its own and the device is a CPU, and by autograd elsewhere.
         """
-        if not self.has_own_gradients():
-            with torch.enable_grad():
-                losses = self.loss(x, dead)
-                self._write_gradients(losses.total.sum())
-            return losses.detached()
+        if not self.has_own_gradients() or x.device.type != "cpu":
+            return self.plain_gradients(x, dead)
         self._make_gradients()
-        parts = [self._member_gradients(i, x, None if dead is None else dead[i]) for i in range(len(self.members))]
-        terms = {name: torch.stack([part[0][name] for part in parts]) for name in parts[0][0]}
-        total = torch.stack(list(terms.values())).sum(0)
-        return Losses(total, terms, torch.stack([part[1] for part in parts]), torch.stack([part[2] for part in parts]))
+        parts = []
+        for i in range(len(self.members)):
+            part = self.member_gradients(i, x, None if dead is None else dead[i])
+            self.write(i, part)
+            parts.append(part)
+        return Losses.of_members(parts)
+
+    def plain_gradients(self, x: Tensor, dead: Tensor | None = None) -> Losses:
+        """`step_gradients` by autograd."""
+        with torch.enable_grad():
+            losses = self.loss(x, dead)
+            self._write_gradients(losses.total.sum())
+        return losses.detached()
 
     @torch.no_grad()
-    def pulled(self, x: Tensor, pull: Pull, at_once: int, dead: Sequence[Tensor] | None = None) -> Losses:
+    def write(self, i: int, gradients: MemberGradients) -> None:
+        """Write member i's `gradients` into `.grad`."""
+        for name, rows in gradients.matrices.items():
+            self.latent_rows(getattr(self, name).grad[i], name).copy_(rows_of(rows))
+        for name, vector in gradients.vectors.items():
+            getattr(self, name).grad[i] = vector
+        if not self.unit_rows:
+            self._project(self.W_dec.grad[i], self.W_dec[i])
+
+    @torch.no_grad()
+    def pulled(self, x: Tensor, pull: Pull, at_once: int, dead: Tensor | None = None) -> Losses:
         """Gradients under an objective that judges reconstructions from outside, such as the e2e paper's, into `.grad`.
 
         With O(xhat) for the terms of `pull`, called on `at_once` members together, and P for all terms of the own loss but
@@ -246,13 +274,19 @@ class SAEStack(nn.Module):
     @torch.no_grad()
     def constrain_gradient(self) -> None:
         """Remove from the decoder's gradient what would only change the rows' norms (Bricken et al. 2023)."""
-        along = torch.einsum("smd,smd->sm", self.W_dec.grad, self.W_dec)
-        self.W_dec.grad.addcmul_(along[..., None], self.W_dec, value=-1.0)
+        if self.unit_rows:
+            self._project(self.W_dec.grad, self.W_dec)
+
+    @staticmethod
+    def _project(gradient: Tensor, W: Tensor) -> None:
+        along = (gradient * W).sum(-1, keepdim=True) / W.square().sum(-1, keepdim=True)
+        gradient.addcmul_(along, W, value=-1.0)
 
     @torch.no_grad()
     def constrain_weights(self) -> None:
         """Decoder rows back to unit norm, after the step: Adam leaves the sphere even along it."""
-        self.W_dec.div_(torch.linalg.vector_norm(self.W_dec, dim=-1, keepdim=True))
+        if self.unit_rows:
+            self.W_dec.div_(torch.linalg.vector_norm(self.W_dec, dim=-1, keepdim=True))
 
     @torch.no_grad()
     def init_bias(self, x: Tensor, median: Tensor | None = None) -> None:
@@ -279,6 +313,10 @@ class SAEStack(nn.Module):
         """The axis of each parameter that runs over latents; resampling resets the optimiser's state along it."""
         return {"W_enc": 2, "W_dec": 1} | dict.fromkeys(self.per_latent, 1)
 
+    def latent_rows(self, tensor: Tensor, name: str) -> Tensor:
+        """A view of one member's `tensor`, in the shape of parameter `name`, with latents along its first axis."""
+        return tensor.T if self.latent_slices()[name] == 2 else tensor
+
     @torch.no_grad()
     def fold_scale(self, s: float) -> None:
         """Turn SAEs trained on s*x into SAEs of x. Encoders are homogeneous: only the biases have units."""
@@ -296,7 +334,6 @@ class SAEStack(nn.Module):
     def _taken(self, members: slice, own: Callable[[Tensor], Tensor]) -> Self:
         part = copy.copy(self)
         part.members = self.members[members]
-        part._space = _Space()
 
         def taken(tensor: Tensor) -> Tensor:
             return own(tensor.detach()[members] if tensor.ndim else tensor.detach())

@@ -1,12 +1,13 @@
 """Gated SAEs decide separately whether a latent fires and how strongly (Gated paper, Eq. 6 to 8)."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses, SAEStack, Weight
+from saebook.sae.base import Losses, MemberGradients, SAEStack, Weight
+from saebook.sae.kernels.active import Active, Source, above
+from saebook.sae.kernels.precision import encoder_product
 from saebook.sae.registry import register
 
 
@@ -41,7 +42,7 @@ class Gated(SAEStack):
         """theta [S, M] of the JumpReLU that this encoder is, in units of e^r_mag h + b_mag (section 3.2.1)."""
         return self.b_mag - self.r_mag.exp() * self.b_gate
 
-    def loss(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
+    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
         """Eq. 8: ||x - xhat(f)||^2 + lambda ||ReLU(pi_gate)||_1 + ||x - xhat_frozen(ReLU(pi_gate))||^2.
 
         The frozen decoder is W_dec and b_dec of the decode without gradient; b_dec of the centring keeps its own.
@@ -57,60 +58,46 @@ class Gated(SAEStack):
         active = f > 0
         return Losses.of(terms, active)
 
-    def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None):
-        batch, weight, W_dec = len(x), self.members[i].sparsity / len(x), self.W_dec[i]
-        shape, like_bool = (batch, self.d_sae), x.new_empty(0, dtype=torch.bool)
-        xc = torch.sub(x, self.b_dec[i], out=self._space("xc", x.shape, x))
-
-        # Both decodes are one product: latents of the main path above, of the gate's path below.
-        both = self._space("both", (2 * batch, self.d_sae), x)
-        f, via_gate = both[:batch], both[batch:]
-        h = self._pre_member(i, xc, via_gate, f)
-        via_gate.relu_()
-        f.relu_().mul_(via_gate > 0)
-        error = torch.mm(both, W_dec, out=self._space("error", (2 * batch, self.d_in), x))
-        error[:batch] -= xc
-        error[batch:] -= xc
-        terms = {
-            "reconstruction": error[:batch].square().sum() / batch,
-            "sparsity": via_gate.sum() * weight,
-            "auxiliary": error[batch:].square().sum() / batch,
-        }
-        g = error.mul_(2.0 / batch)
-        taught = batch if self.freezes_decoder else 2 * batch
-        torch.mm(both[:taught].T, g[:taught], out=self.W_dec.grad[i])
-        back = torch.mm(g, W_dec.T, out=self._space("back", (2 * batch, self.d_sae), x))
-        d_mag, d_gate = back[:batch], back[batch:]
-        active = torch.gt(f, 0, out=self._space("active", shape, like_bool))
-        counts = active.sum(0)
-        d_mag.mul_(active)
-        d_gate.add_(weight).mul_(torch.gt(via_gate, 0, out=self._space("open", shape, like_bool)))
-        torch.sum(d_mag, 0, out=self.b_mag.grad[i])
-        torch.sum(d_gate, 0, out=self.b_gate.grad[i])
+    def member_gradients(self, i: int, x: Tensor, dead: Tensor | None = None) -> MemberGradients:
+        batch, W_dec = len(x), self.W_dec[i]
+        weight = self.members[i].sparsity / batch
+        xc = x - self.b_dec[i]
+        h = encoder_product(xc, self.W_enc[i], self.precision)
+        active = above(h, -self.b_gate[i], self.precision)  # where the gate is open: no other latent gets a gradient
+        via_gate = active.values(active.h + active.of(self.b_gate[i]))
+        f = active.values(self._magnitude(i, xc, active).relu_())
+        error, d_mag = active.compare(f, W_dec, xc)
+        error_via_gate, d_gate = active.compare(via_gate, W_dec, xc)
+        d_mag.mul_(2.0 / batch).mul_(f > 0)
+        d_gate = active.values(d_gate.mul_(2.0 / batch).add_(weight))
+        g, g_via_gate = error * (2.0 / batch), error_via_gate * (2.0 / batch)
+        matrices, vectors, through = self._encoder_gradients(i, xc, active, d_gate, d_mag)
+        matrices["W_dec"] = [Source(active, f, g)]
+        vectors["b_dec"] = g.sum(0)
+        if not self.freezes_decoder:
+            matrices["W_dec"].append(Source(active, via_gate, g_via_gate))
+            vectors["b_dec"] += g_via_gate.sum(0)
         # b_dec acts on the output and, through the centring, on both pre-activations.
-        through = self._encoder_gradients(i, xc, h, d_gate, d_mag, spare=f)
-        torch.sum(g[:taught], 0, out=self.b_dec.grad[i]).sub_(through)
-        return terms, counts.sum().to(x.dtype) / batch, counts > 0
+        vectors["b_dec"] -= through
+        terms = {
+            "reconstruction": error.square().sum() / batch,
+            "sparsity": via_gate.sum() * weight,
+            "auxiliary": error_via_gate.square().sum() / batch,
+        }
+        counts = active.counts(f)
+        return MemberGradients(terms, counts.sum().to(x.dtype) / batch, counts > 0, {**matrices}, vectors)
 
     # What a variant with other encoders overrides (`gated_variants`) --------------------------------------------------
 
-    def _pre_member(self, i: int, xc: Tensor, gate: Tensor, magnitude: Tensor) -> Tensor | None:
-        """Write member i's pre-activations for centred inputs `xc` [B, D]; return what `_encoder_gradients` needs of them."""
-        h = torch.mm(xc, self.W_enc[i], out=self._space("h", gate.shape, xc))
-        torch.add(h, self.b_gate[i], out=gate)
-        torch.addcmul(self.b_mag[i], h, self.r_mag[i].exp(), out=magnitude)
-        return h
+    def _magnitude(self, i: int, xc: Tensor, active: Active) -> Tensor:
+        """The magnitude's pre-activations of member i, for the latents whose gate is open."""
+        return active.h * active.of(self.r_mag[i].exp()) + active.of(self.b_mag[i])
 
     def _encoder_gradients(
-        self, i: int, xc: Tensor, h: Tensor | None, d_gate: Tensor, d_mag: Tensor, spare: Tensor
-    ) -> Tensor:
-        """Write the encoder's gradients from those of both pre-activations [B, M], which may be used up with `spare` [B, M].
-
-        The biases' gradients are there already. Returns the gradient [D] of the centred inputs, summed over tokens.
-        """
-        assert h is not None
-        scale = self.r_mag[i].exp()
-        torch.mul(h, d_mag, out=spare)
-        torch.sum(spare, 0, out=self.r_mag.grad[i]).mul_(scale)
-        torch.mm(xc.T, d_gate.addcmul_(d_mag, scale), out=self.W_enc.grad[i])
-        return self.W_enc[i] @ (self.b_gate.grad[i] + scale * self.b_mag.grad[i])
+        self, i: int, xc: Tensor, active: Active, d_gate: Tensor, d_mag: Tensor
+    ) -> tuple[dict[str, list[Source]], dict[str, Tensor], Tensor]:
+        """Gradients of the encoder's matrices and vectors from those of both pre-activations, and the centred input's, summed [D]."""
+        scale, sums_gate, sums_mag = self.r_mag[i].exp(), active.sums(d_gate), active.sums(d_mag)
+        vectors = {"b_gate": sums_gate, "b_mag": sums_mag, "r_mag": active.sums(active.h * d_mag) * scale}
+        matrices = {"W_enc": [Source(active, d_gate + d_mag * active.of(scale), xc)]}
+        return matrices, vectors, self.W_enc[i] @ (sums_gate + scale * sums_mag)

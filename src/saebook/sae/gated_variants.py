@@ -6,6 +6,8 @@ from torch import Tensor
 from saebook.common.errors import UserError
 from saebook.sae.base import Weight
 from saebook.sae.gated import Gated
+from saebook.sae.kernels.active import Active, Source
+from saebook.sae.kernels.precision import encoder_product
 from saebook.sae.registry import register
 
 
@@ -26,9 +28,10 @@ class RigidGated(Gated):
         super().__init__(*args, **options)
         self.register_buffer("r_mag", torch.zeros_like(self.b_mag))
 
-    def _encoder_gradients(self, i: int, xc: Tensor, h: Tensor | None, d_gate: Tensor, d_mag: Tensor, spare: Tensor):
-        torch.mm(xc.T, d_gate.add_(d_mag), out=self.W_enc.grad[i])
-        return self.W_enc[i] @ (self.b_gate.grad[i] + self.b_mag.grad[i])
+    def _encoder_gradients(self, i: int, xc: Tensor, active: Active, d_gate: Tensor, d_mag: Tensor):
+        matrices, vectors, through = super()._encoder_gradients(i, xc, active, d_gate, d_mag)
+        del vectors["r_mag"]
+        return matrices, vectors, through
 
 
 @register("gated_untied", label="Gated, untied encoders", colour="#009E73")
@@ -54,14 +57,13 @@ class UntiedGated(Gated):
         xc = x - self.b_dec[:, None]
         return torch.baddbmm(self.b_gate[:, None], xc, self.W_enc), torch.baddbmm(self.b_mag[:, None], xc, self.W_mag)
 
-    def _pre_member(self, i: int, xc: Tensor, gate: Tensor, magnitude: Tensor) -> None:
-        torch.addmm(self.b_gate[i], xc, self.W_enc[i], out=gate)
-        torch.addmm(self.b_mag[i], xc, self.W_mag[i], out=magnitude)
+    def _magnitude(self, i: int, xc: Tensor, active: Active) -> Tensor:
+        return active.take(encoder_product(xc, self.W_mag[i], self.precision)) + active.of(self.b_mag[i])
 
-    def _encoder_gradients(self, i: int, xc: Tensor, h: Tensor | None, d_gate: Tensor, d_mag: Tensor, spare: Tensor):
-        torch.mm(xc.T, d_gate, out=self.W_enc.grad[i])
-        torch.mm(xc.T, d_mag, out=self.W_mag.grad[i])
-        return self.W_enc[i] @ self.b_gate.grad[i] + self.W_mag[i] @ self.b_mag.grad[i]
+    def _encoder_gradients(self, i: int, xc: Tensor, active: Active, d_gate: Tensor, d_mag: Tensor):
+        sums_gate, sums_mag = active.sums(d_gate), active.sums(d_mag)
+        matrices = {"W_enc": [Source(active, d_gate, xc)], "W_mag": [Source(active, d_mag, xc)]}
+        return matrices, {"b_gate": sums_gate, "b_mag": sums_mag}, self.W_enc[i] @ sums_gate + self.W_mag[i] @ sums_mag
 
     @torch.no_grad()
     def resample(self, member: int, latents: Tensor, inputs: Tensor) -> None:

@@ -4,14 +4,14 @@ Gradients flow through the normalisation, so that nothing has to be projected. W
 is up to an objective (`training.objectives`): `pulled` takes any, and `loss` is the paper's local one.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses, Pull, SAEStack, Weight
+from saebook.sae.base import Losses, MemberGradients, Pull, SAEStack, Weight
+from saebook.sae.kernels.active import Active, Source, above
+from saebook.sae.kernels.precision import encoder_product
 from saebook.sae.registry import register
 
 
@@ -25,6 +25,7 @@ class NormalisedReLU(SAEStack):
     per_latent = ("b_enc",)
     inner_biases = ("b_enc",)
     subtracts_b_dec = False
+    unit_rows = False
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -43,7 +44,7 @@ class NormalisedReLU(SAEStack):
     def decode(self, f: Tensor) -> Tensor:
         return torch.baddbmm(self.b_dec[:, None], f, F.normalize(self.W_dec, dim=-1))
 
-    def loss(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
+    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
         """The local loss (section 2.2, with the code's means): mean over D of (x - xhat)^2, plus lambda/D ||f||_1."""
         f = self.encode(x)
         terms = {
@@ -56,61 +57,54 @@ class NormalisedReLU(SAEStack):
     def error_unit(self) -> float:
         return float(self.d_in)
 
-    @classmethod
-    def has_own_gradients(cls) -> bool:
-        return True
+    def member_gradients(self, i: int, x: Tensor, dead: Tensor | None = None) -> MemberGradients:
+        active, f, xhat = self._forward(i, x)
+        error = xhat.sub_(x)
+        terms = {"reconstruction": error.square().mean()}
+        return self._backward(i, x, active, f, terms, error.mul_(2.0 / x.numel()))
 
     @torch.no_grad()
-    def step_gradients(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
-        def local(xhat: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-            error = xhat - x
-            return {"reconstruction": error.square().mean((1, 2))}, error.mul_(2.0 / x.numel())
-
-        return self.pulled(x, local, 1)
-
-    @torch.no_grad()
-    def pulled(self, x: Tensor, pull: Pull, at_once: int, dead: Sequence[Tensor] | None = None) -> Losses:
+    def pulled(self, x: Tensor, pull: Pull, at_once: int, dead: Tensor | None = None) -> Losses:
         """Gradients of `pull`'s terms and of lambda/D ||f||_1 into `.grad`, by hand, `at_once` members together. `x` [B, D].
 
-        With `per_token` by autograd.
+        With `per_token`, or on a device that is no CPU, by autograd.
         """
-        if self.per_token:
+        if self.per_token or x.device.type != "cpu":
             return super().pulled(x, pull, at_once, dead)
         self._make_gradients()
-        count = len(self.members)
-        parts = [self._pulled(slice(i, min(i + at_once, count)), x, pull) for i in range(0, count, at_once)]
-        terms = {name: torch.cat([part[0][name] for part in parts]) for name in parts[0][0]}
-        total = torch.stack(list(terms.values())).sum(0)
-        return Losses(total, terms, torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts]))
+        parts = []
+        for begin in range(0, len(self.members), at_once):
+            members = range(begin, min(begin + at_once, len(self.members)))
+            forward = [self._forward(i, x) for i in members]
+            terms, g = pull(torch.stack([xhat for *_, xhat in forward]))
+            for place, (i, (active, f, _)) in enumerate(zip(members, forward, strict=True)):
+                own = {name: term[place] for name, term in terms.items()}
+                parts.append(self._backward(i, x, active, f, own, g[place].contiguous()))
+                self.write(i, parts[-1])
+        return Losses.of_members(parts)
 
-    def _pulled(self, part: slice, x: Tensor, pull: Pull) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        batch, norm = len(x), torch.linalg.vector_norm(self.W_dec[part], dim=-1, keepdim=True)
-        W_dec, W_enc = self.W_dec[part] / norm, self.W_enc[part]
-        members = len(W_enc)
-        weight = x.new_tensor(self.sparsity[part]) / self.d_in
-        xs = x.expand(members, *x.shape)
-        f = self._space("f", (members, batch, self.d_sae), x)
-        torch.baddbmm(self.b_enc[part, None], xs, W_enc, out=f).relu_()
-        terms, g = pull(torch.baddbmm(self.b_dec[part, None], f, W_dec))
-        terms["sparsity"] = weight * f.sum((1, 2)) / batch
-        active = f > 0
-        counts = active.sum(1)
+    def _forward(self, i: int, x: Tensor) -> tuple[Active, Tensor, Tensor]:
+        """Member i's active latents, their values over the norms of their decoder rows, and reconstructions [B, D]."""
+        h = encoder_product(x, self.W_enc[i], self.precision)
+        active = above(h, -self.b_enc[i], self.precision)
+        f = active.values(active.h + active.of(self.b_enc[i]))
+        return active, f, active.decode(f / active.of(self._norms(i)), self.W_dec[i]).add_(self.b_dec[i])
 
-        torch.sum(g, 1, out=self.b_dec.grad[part])
-        across = torch.bmm(f.transpose(1, 2), g)
-        # Its part along a row would only change the row's norm, on which nothing depends.
-        along = (across * W_dec).sum(-1, keepdim=True)
-        self.W_dec.grad[part] = across.addcmul_(along, W_dec, value=-1.0).div_(norm)
-        df = torch.bmm(g, W_dec.transpose(1, 2), out=f).add_(weight[:, None, None] / batch).mul_(active)
-        torch.bmm(xs.transpose(1, 2), df, out=self.W_enc.grad[part])
-        torch.sum(df, 1, out=self.b_enc.grad[part])
-        return terms, counts.sum(1).to(x.dtype) / batch, counts > 0
+    def _backward(
+        self, i: int, x: Tensor, active: Active, f: Tensor, terms: dict[str, Tensor], g: Tensor
+    ) -> MemberGradients:
+        """Gradients from `g` [B, D], that of member i's reconstructions, with lambda/D ||f||_1 added to `terms`."""
+        batch, norms, weight = len(x), self._norms(i), self.members[i].sparsity / self.d_in
+        df = active.values((active.dots(g, self.W_dec[i]) / active.of(norms)).add_(weight / batch))
+        counts = active.counts(f)
+        # The decoder's gradient without its part along each row, which would only change the norm (`SAEStack.write`).
+        matrices = {"W_dec": [Source(active, f / active.of(norms), g)], "W_enc": [Source(active, df, x)]}
+        vectors = {"b_enc": active.sums(df), "b_dec": g.sum(0)}
+        terms = terms | {"sparsity": weight * f.sum() / batch}
+        return MemberGradients(terms, counts.sum().to(x.dtype) / batch, counts > 0, {**matrices}, vectors)
 
-    def constrain_gradient(self) -> None:
-        """Do nothing: the gradient has no part along a row."""
-
-    def constrain_weights(self) -> None:
-        """Do nothing: every norm gives the same SAE."""
+    def _norms(self, i: int) -> Tensor:
+        return torch.linalg.vector_norm(self.W_dec[i], dim=-1)
 
     def saelens_tensors(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return tensors | {"W_dec": F.normalize(tensors["W_dec"], dim=-1)}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from saebook.common.errors import UserError
+from saebook.sae.kernels.active import Active
 from saebook.sae.registry import register
 from saebook.sae.relu import ReLU
 
@@ -47,9 +48,11 @@ class ProLUReLU(ReLU):
     def encode(self, x: Tensor) -> Tensor:
         return _Gate.apply(torch.bmm(x - self.b_dec[:, None], self.W_enc), self.b_enc[:, None], self._straight)
 
-    def _latents(self, i: int, xc: Tensor, out: Tensor) -> Tensor:
-        m = torch.mm(xc, self.W_enc[i], out=out)
-        return m.mul_((m > 0) & (m + self.b_enc[i] > 0))
+    def _theta(self, i: int) -> Tensor:
+        return (-self.b_enc[i]).relu()
+
+    def _values(self, active: Active, i: int) -> Tensor:
+        return active.values(active.h)
 
     def _split(self, df: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
         return _split(df, f, self._straight)

@@ -1,26 +1,22 @@
 """TopK SAEs with the auxiliary loss for dead latents (Top-k paper, section 2.3 and appendices A and B).
 
-A step of a wide SAE touches only what is active: one dense product (the encoder), then the decoder's and both weight
-gradients over the K active rows of each token. The sums by latent are embedding bags over entries sorted by latent: no
-atomics, so the same input gives the same bits. A narrow SAE, whose matrix products are cheaper, uses those.
-The auxiliary loss reads the columns of the dead latents and nothing else.
+A step touches only what is active: one dense product (the encoder), then the decoder's and both weight gradients over
+the K active rows of each token. The auxiliary loss reads the columns of the dead latents and nothing else.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses, Member, SAEStack, Weight
+from saebook.sae.base import Losses, Member, MemberGradients, SAEStack, Weight
+from saebook.sae.kernels.active import Source, strongest
+from saebook.sae.kernels.precision import encoder_product
 from saebook.sae.registry import register
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
-_SPARSE = 32  # latents per active one above which entries cost less than matrix products (2 threads of an EPYC, D 128)
-_GATHERED = 8192  # decoder rows gathered at one time: some megabytes, which stay in a processor's cache
 
 
 @register("topk", label="TopK", colour="#009E73")
@@ -78,7 +74,7 @@ class TopK(SAEStack):
             parts.append(_bag(latents, self.W_dec[i], values.relu()) + self.b_dec[i])
         return torch.stack(parts)
 
-    def loss(self, x: Tensor, dead: Sequence[Tensor] | None = None) -> Losses:
+    def loss(self, x: Tensor, dead: Tensor | None = None) -> Losses:
         """||x - xhat||^2 / variance + aux_weight * L_aux (appendix A.2), dense, for autograd.
 
         L_aux = ||e - ehat||^2 / ||e - mean e||^2 with e = x - xhat held fixed and ehat the k_aux strongest *dead*
@@ -88,9 +84,7 @@ class TopK(SAEStack):
         f = torch.stack([_keep(p, int(m.sparsity)) for p, m in zip(pre, self.members, strict=True)])
         error = self.decode(f) - x
         terms = {"reconstruction": error.square().sum(-1).mean(-1) / self.variance}
-        mask = torch.zeros_like(self.b_enc, dtype=torch.bool)
-        for i, latents in enumerate(dead or ()):
-            mask[i, latents] = True
+        mask = torch.zeros_like(self.b_enc, dtype=torch.bool) if dead is None else dead
         masked = pre.masked_fill(~mask[:, None], float("-inf"))
         weak = torch.stack([_keep(p, self.k_aux) for p in masked])
         target = -error.detach()
@@ -100,32 +94,32 @@ class TopK(SAEStack):
         active = f > 0
         return Losses.of(terms, active)
 
-    def _member_gradients(self, i: int, x: Tensor, dead: Tensor | None):
-        batch, W_enc = len(x), self.W_enc[i]
-        xc = torch.sub(x, self.b_dec[i], out=self._space("xc", x.shape, x))
-        pre = torch.addmm(self.b_enc[i], xc, W_enc, out=self._space("pre", (batch, self.d_sae), x))
-        revived = pre[:, dead] if self.aux_weight and dead is not None and len(dead) else None
-        active = _strongest(pre, int(self.members[i].sparsity))
-        error = active.decode(self.W_dec[i]).sub_(xc)
+    def member_gradients(self, i: int, x: Tensor, dead: Tensor | None = None) -> MemberGradients:
+        batch, W_enc, W_dec = len(x), self.W_enc[i], self.W_dec[i]
+        xc = x - self.b_dec[i]
+        h = encoder_product(xc, W_enc, self.precision)
+        active = strongest(h, self.b_enc[i], int(self.members[i].sparsity))
+        f, scale = active.h, 2.0 / (batch * self.variance)
+        error, df = active.compare(f, W_dec, xc)
+        g = error * scale
+        df *= scale
+        d_b_enc, counts = active.sums(df), active.counts(f)
         terms = {"reconstruction": error.square().sum() / (batch * self.variance)}
-        g = error * (2.0 / (batch * self.variance))
-        gradients, counts = active.gradients(self.W_dec[i], xc, g)
-        for name, gradient in gradients.items():
-            getattr(self, name).grad[i] = gradient
         terms["auxiliary"] = torch.zeros_like(terms["reconstruction"])
-        if dead is not None and revived is not None:
-            terms["auxiliary"] = self._auxiliary(i, xc, error, revived, dead)
-        self.b_dec.grad[i] = g.sum(0) - W_enc @ self.b_enc.grad[i]
-        return terms, counts.sum().to(x.dtype) / batch, counts > 0
-
-    def _auxiliary(self, i: int, xc: Tensor, error: Tensor, pre: Tensor, dead: Tensor) -> Tensor:
-        """Add AuxK's gradients of the `dead` latents [n], whose pre-activations are `pre` [B, n]; return its value."""
-        W_dec, active = self.W_dec[i, dead], _strongest(pre, min(self.k_aux, len(dead)))
-        missed = active.decode(W_dec).add_(error)  # its target is x - xhat, the negative of `error`
-        weight = self.aux_weight / (error - error.mean(0)).square().sum().clamp_min(_TINY)
-        for name, gradient in active.gradients(W_dec, xc, missed * (2.0 * weight))[0].items():
-            getattr(self, name).grad[i].index_add_(1 if name == "W_enc" else 0, dead, gradient)
-        return weight * missed.square().sum()
+        matrices = {"W_dec": [Source(active, f, g)], "W_enc": [Source(active, df, xc)]}
+        revived = dead.nonzero().flatten() if self.aux_weight and dead is not None else None
+        if revived is not None and len(revived):
+            # L_aux: its target is x - xhat, the negative of `error`, held fixed.
+            weak = strongest(h, self.b_enc[i], self.k_aux, revived)
+            missed, df = weak.compare(weak.h, W_dec, -error)
+            weight = self.aux_weight / (error - error.mean(0)).square().sum().clamp_min(_TINY)
+            terms["auxiliary"] = weight * missed.square().sum()
+            df *= 2.0 * weight
+            d_b_enc += weak.sums(df)
+            matrices["W_dec"].append(Source(weak, weak.h, missed * (2.0 * weight)))
+            matrices["W_enc"].append(Source(weak, df, xc))
+        vectors = {"b_enc": d_b_enc, "b_dec": g.sum(0) - W_enc @ d_b_enc}
+        return MemberGradients(terms, counts.sum().to(x.dtype) / batch, counts > 0, {**matrices}, vectors)
 
     def saelens_cfg(self, i: int) -> dict[str, object]:
         return {"k": int(self.members[i].sparsity), "rescale_acts_by_decoder_norm": False}
@@ -137,70 +131,6 @@ def _keep(pre: Tensor, k: int) -> Tensor:
     return torch.zeros_like(pre).scatter(1, latents, values.relu())
 
 
-def _strongest(pre: Tensor, k: int) -> "_Entries | _Grid":
-    """The k largest of each row of `pre` [B, M], which is used up, in the form that costs the least to go on with."""
-    values, latents = pre.topk(k, sorted=False)
-    if pre.shape[1] <= _SPARSE * k:
-        return _Grid(pre.zero_().scatter_(1, latents, values.relu_()))
-    return _Entries(latents, values.relu_())
-
-
-@dataclass
-class _Grid:
-    """Active latents as `f` [B, M], most of it zero: few latents pass through matrix products sooner than one by one."""
-
-    f: Tensor
-
-    def decode(self, W_dec: Tensor) -> Tensor:
-        return self.f @ W_dec
-
-    def gradients(self, W_dec: Tensor, xc: Tensor, g: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """As `_Entries.gradients`."""
-        active = self.f > 0
-        d_pre = (g @ W_dec.T).mul_(active)
-        return {"W_dec": self.f.T @ g, "W_enc": xc.T @ d_pre, "b_enc": d_pre.sum(0)}, active.sum(0)
-
-
-@dataclass
-class _Entries:
-    """Active latents one by one: their numbers and values, both [B, K]."""
-
-    latents: Tensor
-    values: Tensor
-
-    def decode(self, W_dec: Tensor) -> Tensor:
-        return _bag(self.latents, W_dec, self.values)
-
-    def gradients(self, W_dec: Tensor, xc: Tensor, g: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Gradients of W_dec [M, D], W_enc [D, M] and b_enc [M], and how often each latent fired [M].
-
-        `g` [B, D] is the gradient of the reconstruction, `xc` [B, D] what the encoder saw.
-        """
-        (_, k), (d_sae, d_in) = self.latents.shape, W_dec.shape
-        d_values, step = torch.empty_like(self.values), max(1, _GATHERED // k)
-        for first in range(0, len(g), step):
-            part = slice(first, first + step)
-            rows = W_dec.index_select(0, self.latents[part].flatten()).view(-1, k, d_in)
-            torch.bmm(rows, g[part, :, None], out=d_values[part, :, None])
-        active = self.values > 0
-        d_values.mul_(active)
-
-        latents, order = self.latents.flatten().sort(stable=True)
-        tokens = order.div(k, rounding_mode="floor")
-        ends = torch.bincount(latents, minlength=d_sae).cumsum(0)
-        starts = F.pad(ends, (1, 0))[:-1]
-        # A column of ones makes the bias' gradient the same sum.
-        summed = _bag(tokens, F.pad(xc, (0, 1), value=1.0), d_values.flatten()[order], starts)
-        gradients = {
-            "W_dec": _bag(tokens, g, self.values.flatten()[order], starts),
-            "W_enc": summed[:, :-1].T,
-            "b_enc": summed[:, -1],
-        }
-        # How often a latent fired is a difference of running counts: no scatter, no waiting for a device.
-        running = F.pad(active.flatten()[order].cumsum(0), (1, 0))
-        return gradients, running[ends] - running[starts]
-
-
-def _bag(rows: Tensor, table: Tensor, weights: Tensor, starts: Tensor | None = None) -> Tensor:
-    """Weighted sums of rows of `table` [n, D]: over K for `rows` and `weights` [B, K], or over runs that begin at `starts`."""
-    return F.embedding_bag(rows, table, starts, mode="sum", per_sample_weights=weights)
+def _bag(rows: Tensor, table: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums [B, D] of rows of `table` [n, D], over K for `rows` and `weights` [B, K]."""
+    return F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)

@@ -17,8 +17,12 @@ from torch import Tensor
 
 from saebook.common.errors import UserError
 from saebook.common.progress import bar
-from saebook.sae.base import Losses, SAEStack, geometric_median
+from saebook.sae.base import Losses, MemberGradients, SAEStack, geometric_median
+from saebook.sae.kernels import threads
+from saebook.sae.kernels.active import Source
+from saebook.sae.kernels.precision import Precision
 from saebook.training import objectives
+from saebook.training.adam import Adam, Rate
 from saebook.training.checkpoint import Checkpoint
 from saebook.training.config import Objective, TrainConfig
 from saebook.training.objectives import Reference
@@ -48,7 +52,9 @@ class TrainState:
     """One stack in training: its optimiser, and how long each latent has been silent.
 
     Without an `objective` the stack's own loss is taken, on activations; with one, each batch is a `Reference`. Parameters
-    named in `fixed` are held at zero. Raises `UserError` for a `fixed` parameter that the stack does not have.
+    named in `fixed` are held at zero. `precision` is that of products (`sae.kernels.precision`). `compiled` says whether
+    steps go through `sae.kernels`, which need a CPU; plain PyTorch is the alternative. Raises `UserError` for a `fixed`
+    parameter that the stack does not have.
     """
 
     stack: SAEStack
@@ -56,61 +62,111 @@ class TrainState:
     objective: Objective | None = None
     name: str = ""
     fixed: tuple[str, ...] = ()
-    optimiser: torch.optim.Optimizer = field(init=False)
+    precision: Precision = "fp32"
+    compiled: bool = True
+    adam: Adam = field(init=False)
     silent: Tensor = field(init=False)  # [S, M] tokens since a latent last fired
-    dead: list[Tensor] = field(init=False)  # latents [n] of each member that AuxK is to revive
+    dead: Tensor = field(init=False)  # [S, M] the latents that AuxK is to revive
     resampled: int | None = None
     history: list[dict] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        t = self.training
-        parameters = list(self.stack.parameters())
         for name in set(self.fixed) - set(dict(self.stack.named_parameters())):
             raise UserError(f"{self.stack.architecture} has no parameter {name} to hold at zero")
-        self.optimiser = torch.optim.Adam(parameters, lr=t.lr, betas=(t.beta1, t.beta2), eps=t.eps, fused=True)
+        self.stack.precision = self.precision
+        self.compiled = self.compiled and self.stack.W_enc.device.type == "cpu"
+        self.adam = Adam(self.stack)
         shape = (len(self.stack.members), self.stack.d_sae)
-        self.silent = torch.zeros(shape, dtype=torch.long, device=parameters[0].device)
-        self.dead = [self.silent.new_empty(0) for _ in self.stack.members]
-
-    def step(self, batch: Tensor | Reference, step: int) -> None:
-        """One step on a batch: gradients, projection, Adam, renormalisation (Bricken's order)."""
-        t = self.training
-        self._hold_fixed()
-        self.optimiser.param_groups[0]["lr"] = t.rate(step, self.resampled)
-        if step % _DEAD_EVERY == 0:
-            self.dead = [row.nonzero().flatten() for row in self.silent > t.dead_share * t.tokens]
-        losses = self._gradients(batch)
-        self.stack.constrain_gradient()
-        if t.clip_norm:
-            self._clip(t.clip_norm)
-        self.optimiser.step()
-        self.stack.constrain_weights()
-        self._hold_fixed()
-        self.silent = torch.where(losses.fired, 0, self.silent + t.batch)
-        if step % _LOG_EVERY == 0 or step == t.steps - 1:
-            dead = (self.silent > t.dead_share * t.tokens).float().mean(1)
-            read = {"loss": losses.total, "l0": losses.l0, "dead": dead}
-            self.history.append({"step": step, **{name: value.tolist() for name, value in read.items()}})
+        self.silent = torch.zeros(shape, dtype=torch.long, device=self.stack.W_enc.device)
+        self.dead = torch.zeros_like(self.silent, dtype=torch.bool)
+        self._hold_fixed(slice(None))
 
     @torch.no_grad()
-    def _hold_fixed(self) -> None:
+    def steps(self, batches: Sequence[Tensor | Reference], first: int) -> None:
+        """Steps `first` and following, one a batch: gradients, projection, Adam, renormalisation (Bricken's order).
+
+        Among them only the first may be one at which dead latents are looked up (`look_up`). Where members are independent
+        of what comes after the site, each takes all steps before the next begins: its weights stay in the cache.
+        """
+        if first % _DEAD_EVERY == 0:
+            self.dead = self.silent > self.training.dead_share * self.training.tokens
+        if self.compiled and self.stack.has_own_gradients() and isinstance(batches[0], Tensor):
+            inputs = [self.stack.prepare(batch)[0] for batch in batches if isinstance(batch, Tensor)]
+            members = threads.each(lambda i: self._member_steps(i, inputs, first), range(len(self.stack.members)))
+            readings = {step: [member[step] for member in members] for step in members[0]}
+        else:
+            readings = {step: self._step(batch, step) for step, batch in enumerate(batches, first)}
+        for step in filter(self._is_read, readings):
+            loss, l0, dead = zip(*readings[step], strict=True)
+            read = {"loss": loss, "l0": l0, "dead": dead}
+            self.history.append({"step": step, **{name: [float(one) for one in value] for name, value in read.items()}})
+
+    def step(self, batch: Tensor | Reference, step: int) -> None:
+        """One step on a batch."""
+        self.steps([batch], step)
+
+    @torch.no_grad()
+    def _member_steps(self, i: int, inputs: Sequence[Tensor], first: int) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
+        """All `steps` of member i; loss, L0 and share of dead latents at those that are read."""
+        readings, dead = {}, self.dead[i] if bool(self.dead[i].any()) else None
+        for step, z in enumerate(inputs, first):
+            gradients = self.stack.member_gradients(i, z, dead)
+            self.adam.member(i, gradients, self._rate(step), self.training.clip_norm)
+            self._hold_fixed(i)
+            self.silent[i].add_(self.training.batch).masked_fill_(gradients.fired, 0)
+            if self._is_read(step):
+                total = functools.reduce(torch.add, gradients.terms.values())
+                readings[step] = total, gradients.l0, self._dead_share(self.silent[i])
+        return readings
+
+    def _step(self, batch: Tensor | Reference, step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """One step of all members together; loss, L0 and share of dead latents of each."""
+        losses = self._gradients(batch)
+        if self.compiled:
+            threads.each(lambda i: self._member_update(i, step), range(len(self.stack.members)))
+        else:
+            self.adam.stack(self._rate(step), self.training.clip_norm)
+        self._hold_fixed(slice(None))
+        self.silent.add_(self.training.batch).masked_fill_(losses.fired, 0)
+        if not self._is_read(step):
+            return []
+        return list(zip(losses.total, losses.l0, self._dead_share(self.silent), strict=True))
+
+    def _member_update(self, i: int, step: int) -> None:
+        """Adam on member i by what `.grad` holds."""
+        matrices: dict[str, Tensor | list[Source]] = {}
+        vectors = {}
+        for name, parameter in self.stack.named_parameters():
+            assert parameter.grad is not None
+            if name in self.stack.latent_slices() and parameter.ndim == 3:
+                matrices[name] = self.stack.latent_rows(parameter.grad[i], name)
+            else:
+                vectors[name] = parameter.grad[i]
+        none = self.silent.new_empty(0)
+        gradients = MemberGradients({}, none, none, matrices, vectors)
+        self.adam.member(i, gradients, self._rate(step), self.training.clip_norm)
+
+    def _rate(self, step: int) -> Rate:
+        t = self.training
+        return Rate(t.rate(step, self.resampled), step + 1, t.beta1, t.beta2, t.eps)
+
+    def _is_read(self, step: int) -> bool:
+        return step % _LOG_EVERY == 0 or step == self.training.steps - 1
+
+    def _dead_share(self, silent: Tensor) -> Tensor:
+        return (silent > self.training.dead_share * self.training.tokens).float().mean(-1)
+
+    @torch.no_grad()
+    def _hold_fixed(self, members: int | slice) -> None:
         for name in self.fixed:
-            getattr(self.stack, name).zero_()
+            getattr(self.stack, name)[members].zero_()
 
     def _gradients(self, batch: Tensor | Reference) -> Losses:
         if isinstance(batch, Reference):
             assert self.objective is not None
             return objectives.step_gradients(self.stack, batch, self.objective, self.dead)
-        return self.stack.step_gradients(self.stack.prepare(batch)[0], self.dead)
-
-    @torch.no_grad()
-    def _clip(self, most: float) -> None:
-        """Each member's gradient by itself: a stack must not couple its members."""
-        gradients = [p.grad for p in self.stack.parameters() if p.grad is not None]
-        norms = functools.reduce(torch.add, (g.flatten(1).square().sum(1) for g in gradients)).sqrt()
-        factors = (most / norms.clamp_min(1e-12)).clamp_max(1.0)
-        for g in gradients:
-            g.mul_(factors.view(-1, *[1] * (g.ndim - 1)))
+        z = self.stack.prepare(batch)[0]
+        return (self.stack.step_gradients if self.compiled else self.stack.plain_gradients)(z, self.dead)
 
     def resample(self, x: Tensor, step: int, seed: int) -> None:
         """Give every latent that was silent for `dead_share` of the run a new direction (Bricken's recipe).
@@ -128,25 +184,21 @@ class TrainState:
             rng = np.random.default_rng([seed, member.seed, step])
             drawn = rng.choice(len(x), len(latents), p=chance / chance.sum())
             self.stack.resample(i, latents, x[torch.from_numpy(drawn).to(x.device)])
-            for name, axis in self.stack.latent_slices().items():
-                moments = self.optimiser.state.get(getattr(self.stack, name), {})
-                for key in ("exp_avg", "exp_avg_sq"):
-                    if key in moments:
-                        moments[key][i].index_fill_(axis - 1, latents, 0.0)
+            self.adam.forget(i, latents)
             self.silent[i, latents] = 0
         self.resampled = step
 
     def state(self) -> dict:
         """Everything that a checkpoint must keep."""
         return {
-            "stack": self.stack.state_dict(), "optimiser": self.optimiser.state_dict(), "silent": self.silent, "dead": self.dead,
+            "stack": self.stack.state_dict(), "adam": self.adam.state(), "silent": self.silent, "dead": self.dead,
             "resampled": self.resampled, "history": self.history,
         }  # fmt: skip
 
     def restore(self, state: dict) -> None:
         """Go back to a `state`."""
         self.stack.load_state_dict(state["stack"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.adam.restore(state["adam"])
         self.silent, self.dead = state["silent"], state["dead"]
         self.resampled, self.history = state["resampled"], state["history"]
 
@@ -176,17 +228,35 @@ def train(
     saved = time.monotonic()
     count = sum(len(state.stack.members) for state in states)
     with bar(total * buffer.batch, f"training {count} SAEs", "token", initial=start * buffer.batch) as progress:
-        for step, batch in enumerate(buffer.batches(start, total), start):
+        for step, batches in _blocks(buffer.batches(start, total), start, states):
             for state in states:
                 if step in state.training.resample_steps():
                     state.resample(buffer.sample(_SCORED), step, buffer.seed)
-                state.step(batch, step)
-            progress.update(buffer.batch)
-            if step % _LOG_EVERY == 0:
-                progress.set_postfix_str(_summary(states))
-            if checkpoint and step + 1 < total and time.monotonic() - saved > save_every:
-                checkpoint.save({"step": step + 1, "jobs": [state.state() for state in states]})
+                state.steps(batches, step)
+            progress.update(buffer.batch * len(batches))
+            progress.set_postfix_str(_summary(states))
+            done = step + len(batches)
+            if checkpoint and done < total and time.monotonic() - saved > save_every:
+                checkpoint.save({"step": done, "jobs": [state.state() for state in states]})
                 saved = time.monotonic()
+
+
+def _blocks(
+    batches: Iterator[Tensor] | Iterator[Reference], start: int, states: Sequence[TrainState]
+) -> Iterator[tuple[int, list[Tensor] | list[Reference]]]:
+    """`batches`, the first of number `start`, in blocks of those that a state may take at one call, each with its first number.
+
+    A block ends before a step that resamples or that looks up which latents are dead. A `Reference` holds the text's whole
+    way through the model and goes alone.
+    """
+    resampled = {step for state in states for step in state.training.resample_steps()}
+    first, block = start, []
+    for step, batch in enumerate(batches, start):
+        if block and (isinstance(batch, Reference) or step % _DEAD_EVERY == 0 or step in resampled):
+            yield first, block
+            first, block = step, []
+        block.append(batch)
+    yield first, block
 
 
 def _init_biases(states: Sequence[TrainState], sample: Tensor) -> None:

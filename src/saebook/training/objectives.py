@@ -6,7 +6,6 @@ every architecture works with every objective (`SAEStack.pulled`). Letters: S SA
 """
 
 import functools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor

@@ -12,6 +12,7 @@ import torch
 
 from saebook.evaluation import metrics
 from saebook.sae.base import Member, SAEStack
+from saebook.sae.kernels import precision
 from saebook.subject.model import Site, Subject
 from saebook.text.tokens import tokens
 from saebook.training.buffers import ActivationBuffer, RowBuffer
@@ -46,18 +47,19 @@ def train_and_measure(
     validation = tokens(data.source, subject.tokenizer, "validation", data.row_length(subject.context))[
         : data.eval_rows
     ]
-    batch = runs[0][0].training.batch
+    training = runs[0][0].training
     if runs[0][0].objective is None:
-        buffer = ActivationBuffer(subject, site, rows, batch, data.order_seed, data.skip, data.block)
+        buffer = ActivationBuffer.for_run(subject, site, rows, training, data)
     else:
-        buffer = RowBuffer(subject, site, rows, batch, data.order_seed)
+        buffer = RowBuffer(subject, site, rows, training.batch, data.order_seed)
     groups: dict[Method, list[int]] = {}
     for number, (method, _) in enumerate(runs):
         groups.setdefault(method, []).append(number)
-    states = []
+    states, products = [], precision.current(subject.device.type)
     for method, numbers in groups.items():
         stack = method.build(site.d_in, tuple(runs[number][1] for number in numbers), subject.device)
-        states.append(TrainState(stack, method.training, method.objective, method.name or method.architecture))
+        name = method.name or method.architecture
+        states.append(TrainState(stack, method.training, method.objective, name, precision=products))
     train(buffer, states, checkpoint)
     for state in states:
         if not state.stack.per_token:  # a token that the SAE itself normalises has no scale to fold

@@ -1,0 +1,75 @@
+"""The precision of products in training: single, or bfloat16 with master weights and optimiser in single precision.
+
+The environment variable SAEBOOK_PRECISION says which: "fp32", "bf16", or "auto", the default, which takes bfloat16 where a
+probe of this processor gains by it. The probe's answer is kept on disk, so that later processes agree with the first.
+Evaluation and everything else computes in single precision always.
+"""
+
+import json
+import os
+import statistics
+import time
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from saebook.common import hardware, paths
+from saebook.common.errors import UserError
+from saebook.common.files import write_text
+
+Precision = Literal["fp32", "bf16"]
+
+_GAIN = 1.3  # how many times as fast products must be
+_SHAPE = (512, 256, 2048)  # B, D, M of the probe
+_ROUNDS = 15
+
+
+def current(device: str = "cpu") -> Precision:
+    """The precision of training on `device`. Raises `UserError` for a setting that does not exist."""
+    asked = os.environ.get("SAEBOOK_PRECISION", "auto")
+    if asked not in ("auto", "fp32", "bf16"):
+        raise UserError(f"precision must be auto, bf16 or fp32, not '{asked}'")
+    if asked == "auto":
+        return "bf16" if device == "cuda" or _gains() else "fp32"
+    return "bf16" if asked == "bf16" else "fp32"
+
+
+def product(a: Tensor, b: Tensor, precision: Precision) -> Tensor:
+    """a @ b in the type of `a`; by way of bfloat16 where `precision` says so and a is in single precision."""
+    if precision == "bf16" and a.dtype == torch.float32:
+        return torch.mm(a.bfloat16(), b.bfloat16()).float()
+    return torch.mm(a, b)
+
+
+def encoder_product(x: Tensor, W: Tensor, precision: Precision) -> Tensor:
+    """x @ W [B, M]; with bfloat16 products the outcome is left in bfloat16."""
+    if precision == "bf16" and x.dtype == torch.float32:
+        return torch.mm(x.bfloat16(), W.bfloat16())
+    return torch.mm(x, W)
+
+
+def _gains() -> bool:
+    """Whether bfloat16 is worth it on this processor, by the answer on disk or else by a probe."""
+    machine = f"{hardware.processor()}, torch {torch.__version__}, threads {torch.get_num_threads()}"
+    file = paths.cache() / "precision.json"
+    try:
+        known = json.loads(file.read_text("utf-8"))
+        return bool(known[machine] >= _GAIN)
+    except (OSError, ValueError, KeyError, TypeError):
+        gain = probe()
+        write_text(file, json.dumps({machine: round(gain, 2)}) + "\n")
+        return gain >= _GAIN
+
+
+def probe() -> float:
+    """How many times as fast products are in bfloat16, conversions included: under a second."""
+    tokens, d_in, d_sae = _SHAPE
+    x, W = torch.ones(tokens, d_in), torch.ones(d_in, d_sae)
+    seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
+    for _ in range(_ROUNDS):
+        for precision, times in seconds.items():
+            begun = time.perf_counter()
+            product(x, W, precision)
+            times.append(time.perf_counter() - begun)
+    return statistics.median(a / b for a, b in zip(seconds["fp32"], seconds["bf16"], strict=True))
