@@ -85,8 +85,9 @@ class Chapter:
         """Batches of activations at the chapter's site: those that the sweep trains on, in the same order."""
         assert isinstance(self.budget, TrainingBudget)
         rows = tokens(self._text.source, self.subject.tokenizer, "train", self.context)
-        order, skip, block = self.data.order_seed, self.data.skip, self.data.block
-        return ActivationBuffer(self.subject, self.site, rows, self.budget.batch, order, skip, block)
+        batch, data = self.budget.batch, self.data
+        steps = self.budget.tokens // batch
+        return ActivationBuffer(self.subject, self.site, rows, batch, data.order_seed, data.skip, data.block, steps)
 
     def sweep(self) -> pd.DataFrame:
         """Train what the store lacks of the chapter's plan; one row per SAE with all its metrics."""

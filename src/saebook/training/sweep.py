@@ -18,9 +18,12 @@ from saebook.common.errors import UserError
 from saebook.formats import saelens
 from saebook.sae import registry
 from saebook.sae.base import Member
+from saebook.sae.kernels import precision
 from saebook.subject.model import Site, Subject
 from saebook.text.sources import corpus_hash
-from saebook.text.tokens import tokenizer_hash
+from saebook.text.tokens import tokenizer_hash, tokens
+from saebook.training.activation_store import SiteActivations, collect
+from saebook.training.buffers import ActivationBuffer
 from saebook.training.config import Data, Method
 from saebook.training.run import Trained, train_and_measure
 from saebook.training.store import Store, key_of
@@ -58,8 +61,14 @@ def across(
     subject: Subject, sites: Sequence[Site], methods: Callable[[Site], list[Method]], seeds: Sequence[int], data: Data,
     store: Store | None = None,
 ) -> SweepResult:  # fmt: skip
-    """A `sweep` at each of `sites` by its own `methods`: one table, with the columns site and layer before its own."""
+    """A `sweep` at each of `sites` by its own `methods`: one table, with the columns site and layer before its own.
+
+    The activations of all sites where something is to be trained are collected first, in one pass of the subject.
+    """
+    store = store or Store()
+    collected = _collect(subject, [(site, methods(site)) for site in sites], seeds, data, store)  # in use: kept
     parts = [(site, sweep(subject, site, methods(site), seeds, data, store)) for site in sites]
+    del collected
     table = pd.concat([part.table.assign(site=site.kind, layer=site.layer) for site, part in parts], ignore_index=True)
     table = table[["site", "layer", *(column for column in table if column not in ("site", "layer"))]]
     return SweepResult(table, sum(part.trained for _, part in parts))
@@ -99,6 +108,21 @@ def histories(table: pd.DataFrame, store: Store | None = None) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def _collect(
+    subject: Subject, plans: Sequence[tuple[Site, list[Method]]], seeds: Sequence[int], data: Data, store: Store
+) -> list[SiteActivations]:  # fmt: skip
+    """Have on disk what the sweeps at several sites still have to read, where those read activations."""
+    buffers = []
+    for site, methods in plans:
+        missing = [method for method, _, key in runs(subject, site, methods, seeds, data) if not store.has(key)]
+        if missing and missing[0].objective is None:
+            rows = tokens(data.source, subject.tokenizer, "train", data.row_length(subject.context))
+            buffers.append(ActivationBuffer.for_run(subject, site, rows, missing[0].training, data))
+    places = [buffer.activations for buffer in buffers]
+    collect(places, range(max((buffer.chunks for buffer in buffers), default=0)))
+    return places
+
+
 def source(architecture: str) -> str:
     """The part of a run's key that is about source: a hash of all that trains and measures this `architecture`."""
     return fingerprint.of(_TRAINING, registry.get(architecture).__module__)
@@ -132,6 +156,7 @@ def _shared(subject: Subject, site: Site, data: Data) -> dict:
         "layout": saelens.LAYOUT,
         "torch": torch.__version__.split("+")[0],
         "device": subject.device.type,
+        "precision": precision.current(subject.device.type),
     }
 
 
