@@ -6,6 +6,9 @@ import pytest
 
 from saebook.book import estimate, probe
 from saebook.common.errors import UserError
+from saebook.sae.kernels import precision
+from saebook.training import activation_store
+from saebook.training.activation_store import SiteActivations, collect
 from saebook.training.config import Data, Method, TrainConfig
 from saebook.training.objectives import Objective
 from saebook.training.store import Store
@@ -96,3 +99,27 @@ def test_missing_subject_is_one_line(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="no subject folder") as refused:
         probe.start(str(tmp_path / "none"))
     assert "UserError" not in str(refused.value)
+
+
+def test_activations_on_disk_or_collected_before_cost_nothing(small_subject, text_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SAEBOOK_ACTIVATIONS_GIB", "1")
+    monkeypatch.setattr(
+        activation_store, "_CHUNK", 64 * 32
+    )  # 40000 tokens are 1291 rows of 31, and 21 chunks of 64 rows
+    site, other = (small_subject.site("resid_pre", layer) for layer in (1, 2))
+    data, done = Data(source=f"folder:{text_folder}", eval_rows=64), set()
+
+    def share(site, unread=False, method=METHODS[0], **options):
+        return estimate._uncollected(small_subject, site, method, data, unread, options.get("done", done))
+
+    assert [share(one) for one in (site, site, other, other)] == [1.0, 0.0, 1.0, 0.0]
+    assert share(site, unread=True) == 0.0 and share(site, unread=True, done=set()) == 1.0
+    assert share(site, method=PAST_THE_SITE[0]) == 1.0
+    rows = small_subject.rows(data.source, "train")
+    place = SiteActivations(small_subject, site, rows, precision.current())
+    collect([place], range(7))
+    assert share(site, done=set()) == pytest.approx(14 / 21)
+    monkeypatch.setenv("SAEBOOK_ACTIVATIONS_GIB", "0")
+    nothing_kept = set()
+    assert [share(site, done=nothing_kept) for _ in range(2)] == [1.0, 1.0]

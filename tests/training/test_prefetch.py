@@ -3,9 +3,11 @@
 import threading
 import time
 
+import numpy as np
 import pytest
+import torch
 
-from saebook.training.prefetch import ahead
+from saebook.training.prefetch import ahead, copied
 
 
 def running() -> int:
@@ -78,3 +80,44 @@ def test_stopping_early_ends_the_thread_and_closes_the_items(stop):
                 raise stop
     stream.close()
     assert running() == 0 and closed.is_set()
+
+
+class LateCopies:
+    """Copies that are made only when the host waits for them, or at the end: a device may be as late. Made on the CPU."""
+
+    def __init__(self):
+        self.buffers, self.pending, self.received = 0, [], []
+
+    def buffer(self, rows, width):
+        self.buffers += 1
+        return torch.full((rows, width), torch.nan)
+
+    def start(self, buffer):
+        batch = torch.full_like(buffer, torch.nan)
+        complete = Late(lambda: batch.copy_(buffer))
+        self.pending.append(complete)
+        return batch, complete
+
+    def receive(self, batch, complete):
+        self.received.append(complete)
+
+
+class Late:
+    def __init__(self, copy):
+        self.copy = copy
+
+    def synchronize(self):
+        self.copy()
+        self.copy = lambda: None
+
+
+def test_copies_are_the_gathered_rows_and_no_buffer_is_filled_before_its_copy_is_made():
+    rng = np.random.default_rng(0)
+    source = rng.standard_normal((500, 7)).astype(np.float32)
+    rows = [rng.integers(0, 500, 16) for _ in range(40)]
+    copies = LateCopies()
+    batches = list(copied(((source, one) for one in rows), copies))
+    for complete in copies.pending:
+        complete.synchronize()
+    assert copies.buffers == 2 and copies.received == copies.pending and running() == 0
+    assert all(np.array_equal(batch.numpy(), source[one]) for batch, one in zip(batches, rows, strict=True))

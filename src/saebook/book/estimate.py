@@ -5,6 +5,7 @@ one piece of the measurement) and multiplies. Runs that the store already holds,
 same estimate will have made, cost nothing.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -17,10 +18,13 @@ from saebook.book.running import parallel
 from saebook.common import hardware, paths
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget, TrainingBudget
 from saebook.sae.base import Member
+from saebook.sae.kernels import precision
 from saebook.subject.model import Site, Subject
 from saebook.text import sources
+from saebook.training import activation_store
 from saebook.training import plan as plans
-from saebook.training.config import Method
+from saebook.training.activation_store import SiteActivations
+from saebook.training.config import Data, Method
 from saebook.training.store import Store
 from saebook.training.sweep import runs
 
@@ -101,10 +105,29 @@ def _add_site(
     done |= {key for *_, key in wanted}
     whole.trains, whole.stored = whole.trains + len(missing), whole.stored + len(wanted) - len(missing)
     if missing:
-        cost = probe.of_sweep(subject, site, [(method, member) for method, member, _ in missing], data)
+        uncollected = _uncollected(subject, site, missing[0][0], data, unread, done)
+        cost = probe.of_sweep(subject, site, [(method, member) for method, member, _ in missing], data, uncollected)
         for kind, seconds in cost.seconds.items():
             whole.add(kind, seconds)
         whole.memory, whole.disk = max(whole.memory, resting + cost.memory), whole.disk + cost.disk
+
+
+def _uncollected(subject: Subject, site: Site, method: Method, data: Data, unread: bool, done: set[str]) -> float:
+    """The share of a sweep's activations that is neither on disk nor collected by a chapter before, noted in `done`."""
+    if method.objective is not None:
+        return 1.0
+    length = data.row_length(subject.context)
+    rows = method.training.tokens / (length - data.skip)
+    needed = range(math.ceil(rows / activation_store.rows_in_chunk(length)))
+    names = {chunk: repr((subject.weights_hash, site, data.source, length, chunk)) for chunk in needed}
+    place = None
+    if not unread:
+        text = subject.rows(data.source, "train", data.context)
+        place = SiteActivations(subject, site, text, precision.current(subject.device.type))
+    fresh = [chunk for chunk, name in names.items() if name not in done and not (place and place.has(chunk))]
+    if activation_store.limit():
+        done |= set(names.values())
+    return len(fresh) / len(needed)
 
 
 @cache

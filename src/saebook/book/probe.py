@@ -12,8 +12,10 @@ import torch
 from saebook.common.errors import UserError
 from saebook.evaluation import metrics
 from saebook.sae.base import Member, SAEStack
+from saebook.sae.kernels import precision
 from saebook.subject.model import Site, Subject
 from saebook.text import prose
+from saebook.training import activation_store
 from saebook.training.config import Data, Method
 from saebook.training.loop import TrainState
 from saebook.training.objectives import Reference, members_at_once
@@ -31,8 +33,13 @@ class Cost:
         self.memory = self.disk = 0.0
 
 
-def of_sweep(subject: Subject, site: Site, missing: list[tuple[Method, Member]], data: Data) -> Cost:
-    """The cost of training and measuring the `missing` runs of a sweep."""
+def of_sweep(
+    subject: Subject, site: Site, missing: list[tuple[Method, Member]], data: Data, uncollected: float = 1.0
+) -> Cost:
+    """The cost of training and measuring the `missing` runs of a sweep.
+
+    `uncollected` is the share of their activations that no sweep before has left on disk.
+    """
     cost = Cost()
     first, length = missing[0][0], data.row_length(subject.context)
     training = first.training
@@ -42,7 +49,9 @@ def of_sweep(subject: Subject, site: Site, missing: list[tuple[Method, Member]],
     if first.objective is None:
         x = subject.activations(rows, site)[:, data.skip :].flatten(0, 1)
         batch = x.repeat(-(-training.batch // len(x)), 1)[: training.batch]
-        cost.seconds["subject"] = forward * training.tokens / per_row
+        as_trained = precision.current(subject.device.type)
+        forward_of_training = seconds_of(lambda: subject.activations(rows, site, as_trained)) / _ROWS
+        cost.seconds["subject"] = uncollected * forward_of_training * training.tokens / per_row
     else:
         whole = torch.randint(0, 100, (max(1, training.batch // length), length))
         batch = Reference(subject, whole, site)
@@ -66,10 +75,18 @@ def of_sweep(subject: Subject, site: Site, missing: list[tuple[Method, Member]],
         stack = stack.member(0)
         read = seconds_of(lambda stack=stack: _read(stack, intervention.activations)) / _ROWS
         cost.seconds["measuring"] += data.eval_rows * len(members) * (read + replaced)
-    # A block is held as its pieces, joined, mixed, and scaled.
-    rows_held = min(data.block, training.tokens // per_row + 1) if first.objective is None else _ROWS
-    cost.memory = 4 * rows_held * per_row * site.d_in * 4 + parameters * _MOMENTS + scratch
+    cost.memory = parameters * _MOMENTS + scratch
     cost.disk = parameters * 4 + parameters * _MOMENTS  # the stored runs, and a checkpoint while they train
+    per_token = 4 * site.d_in
+    if first.objective is None:
+        collected = training.tokens // per_row * length * per_token
+        kept = min(collected, activation_store.limit())
+        cost.disk += uncollected * kept
+        # A chunk as its pieces, joined; and where the store does not take everything, what is mixed at a time.
+        mixed = min(collected, data.block * length * per_token) if kept < collected else 0
+        cost.memory += mixed + 2 * activation_store.rows_in_chunk(length) * length * per_token
+    else:
+        cost.memory += 4 * _ROWS * length * per_token
     return cost
 
 

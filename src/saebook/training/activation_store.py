@@ -43,6 +43,11 @@ def limit() -> int:
     return int(size * 2**30)
 
 
+def rows_in_chunk(length: int) -> int:
+    """Rows of text in a chunk, for rows of `length` tokens."""
+    return max(1, _CHUNK // length)
+
+
 class SiteActivations:
     """The activations at one site of a text `rows` [N, T], by chunk: from disk where they are kept, else computed.
 
@@ -53,7 +58,7 @@ class SiteActivations:
     def __init__(self, subject: Subject, site: Site, rows: np.ndarray, precision: Precision = "fp32"):
         self.subject, self.site, self.rows = subject, site, rows
         self.precision: Precision = precision
-        self.rows_each = max(1, _CHUNK // rows.shape[1])
+        self.rows_each = rows_in_chunk(rows.shape[1])
         self.count = math.ceil(len(rows) / self.rows_each)
         about = {
             "subject": subject.name, "weights": subject.weights_hash, "site": site.hook_name, "text": _hash_of(rows),

@@ -115,7 +115,8 @@ class ActivationBuffer:
         places = (self._places(order[number * self.batch :][: self.batch]) for number in numbers)
         if self.subject.device.type == "cuda" and isinstance(window.source, np.ndarray):
             gathers = ((window.source, window.index(*one)) for one in places)
-            yield from prefetch.onto(self.subject.device, gathers, self.scale)
+            for x in prefetch.copied(gathers, prefetch.CudaCopies(self.subject.device)):
+                yield x.mul_(self.scale)
         else:
             for one in places:
                 yield window.gather(*one).mul_(self.scale)

@@ -6,7 +6,7 @@ On a CPU a batch is gathered in some ten microseconds and the processor is busy 
 import queue
 import threading
 from collections.abc import Generator, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -58,31 +58,62 @@ def ahead(items: Generator[T], depth: int = 1) -> Iterator[T]:
         thread.join()
 
 
-def onto(device: torch.device, gathers: Iterator[tuple[np.ndarray, np.ndarray]], scale: float) -> Iterator[Tensor]:
-    """`source[rows] * scale` on a CUDA `device` for each `(source, rows)`, [n, D] and [B], all of one B and D.
+class Copies(Protocol):
+    """Copies to a device that go on while the caller computes."""
 
-    A thread gathers each into one of two pinned buffers, and a stream of its own copies it while the step before computes.
+    def buffer(self, rows: int, width: int) -> Tensor:
+        """Memory of the host [rows, width] to copy from."""
+        ...
+
+    def start(self, buffer: Tensor) -> tuple[Tensor, torch.Event]:
+        """A copy of `buffer` on the device, and the event that it is complete."""
+        ...
+
+    def receive(self, batch: Tensor, complete: torch.Event) -> None:
+        """Have whatever is computed from now on wait for a copy."""
+        ...
+
+
+class CudaCopies:
+    """Copies to a CUDA device from pinned memory, on a stream of their own."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.stream = device, torch.cuda.Stream(device)
+
+    def buffer(self, rows: int, width: int) -> Tensor:
+        return torch.empty(rows, width, pin_memory=True)
+
+    def start(self, buffer: Tensor) -> tuple[Tensor, torch.Event]:
+        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+            batch, complete = buffer.to(self.device, non_blocking=True), torch.cuda.Event()
+            complete.record(self.stream)
+        return batch, complete
+
+    def receive(self, batch: Tensor, complete: torch.Event) -> None:
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_event(complete)
+        batch.record_stream(computing)  # its memory is not given to another copy before that stream is done with it
+
+
+def copied(gathers: Iterator[tuple[np.ndarray, np.ndarray]], copies: Copies) -> Iterator[Tensor]:
+    """`source[rows]` [B, D] on a device for each `(source, rows)`, [n, D] and [B], all of one B and D.
+
+    A thread gathers into one of two buffers while the other is copied and the step before computes.
     """
-    copying = torch.cuda.Stream(device)
 
-    def copies() -> Generator[tuple[Tensor, torch.cuda.Event]]:
-        pinned: dict[int, Tensor] = {}
-        copied: dict[int, torch.cuda.Event] = {}
+    def started() -> Generator[tuple[Tensor, torch.Event]]:
+        buffers: list[tuple[Tensor, torch.Event]] = []
         for number, (source, rows) in enumerate(gathers):
-            turn = number % 2
-            if turn in copied:
-                copied[turn].synchronize()  # until the last copy from this buffer is done
+            if number < 2:
+                buffer = copies.buffer(len(rows), source.shape[1])
             else:
-                pinned[turn] = torch.empty(len(rows), source.shape[1], pin_memory=True)
-            np.take(source, rows, axis=0, out=pinned[turn].numpy(), mode="clip")
-            with torch.cuda.device(device), torch.cuda.stream(copying):
-                batch = pinned[turn].to(device, non_blocking=True).mul_(scale)
-                copied[turn] = torch.cuda.Event()
-                copied[turn].record(copying)
-            yield batch, copied[turn]
+                buffer, complete = buffers.pop(0)
+                complete.synchronize()  # until the last copy from this buffer is done
+            np.take(source, rows, axis=0, out=buffer.numpy(), mode="clip")
+            batch, complete = copies.start(buffer)
+            buffers.append((buffer, complete))
+            yield batch, complete
 
-    for batch, done in ahead(copies()):
-        computing = torch.cuda.current_stream(device)
-        computing.wait_event(done)
-        batch.record_stream(computing)
+    for batch, complete in ahead(started()):
+        copies.receive(batch, complete)
         yield batch
