@@ -103,7 +103,7 @@ def _step(stack: SAEStack, batch: torch.Tensor | Reference, method: Method) -> f
 def _read(stack: SAEStack, activations: torch.Tensor) -> None:
     x, _, _ = stack.prepare(activations.flatten(0, 1))
     f = stack.encode(x)
-    metrics.Sums().add(x, f[0], stack.decode(f)[0])
+    metrics.Sums().add(x, f, stack.decode(f))
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -154,20 +154,14 @@ def measured(
     asked = [dictionary(sae) for sae in saes]
     sums = {(i, target): metrics.Sums() for i in range(len(saes)) for target in (0, *l0s)}
     excess: dict[tuple[int, int], float] = {}
-    ce, centre = {"clean": 0.0, "zero": 0.0}, torch.zeros(site.d_in, dtype=torch.float64, device=subject.device)
+    clean_and_zero = torch.zeros(2, dtype=torch.float64, device=subject.device)
+    centre = torch.zeros(site.d_in, dtype=torch.float64, device=subject.device)
     with bar(len(rows) * len(saes), "optimising codes", "row") as progress:
         for part in rows.split(_ROWS):
             intervention = subject.intervene(part, site)
-            own = intervention.activations
-            x = own[:, skip:].flatten(0, 1)
+            x = intervention.activations[:, skip:].flatten(0, 1)
             centre += x.double().sum(0)
-
-            def scored(new: Tensor, intervention=intervention, own=own) -> float:
-                whole = torch.cat([own[:, :skip], new.view_as(own[:, skip:])], 1)
-                return float(intervention.loss(whole)[:, skip:].double().sum())
-
-            ce["clean"] += float(intervention.loss()[:, skip:].double().sum())
-            ce["zero"] += scored(torch.zeros_like(x))
+            clean_and_zero += metrics.summed_loss(intervention, torch.stack([x, torch.zeros_like(x)]), skip)
             for i, (sae, directions) in enumerate(zip(saes, asked, strict=True)):
                 f = sae.encode(x)
                 codes = {0: (f[0], sae.decode(f)[0])}
@@ -177,20 +171,21 @@ def measured(
                     if (i, target) not in excess:
                         excess[i, target] = excess_error(centred, directions, code)
                 for target, (active, xhat) in codes.items():
-                    sums[i, target].add(x, active, xhat)
-                    sums[i, target].loss += scored(xhat)
+                    sums[i, target].add(x, active[None], xhat[None])
+                    sums[i, target].add_loss(metrics.summed_loss(intervention, xhat[None], skip))
                 progress.update(len(part))
-    total = sums[0, 0]
+    totals = {code: of_code.totals()[0] for code, of_code in sums.items()}
+    total, (clean, zero) = totals[0, 0], clean_and_zero.tolist()
     variance = total.x_norm2 / total.tokens - float((centre / total.tokens).square().sum())
     of_run = table.rename(columns={"l0": "own_l0"})[["method", "seed", "sparsity", "own_l0"]].to_dict("records")
     lines = [
         of_run[i] | {
             "by": ITO if target else ENCODER, "target": target, "l0": total.l0 / total.tokens,
             "normalised_mse": metrics.normalised_mse(total.error2 / total.tokens, variance),
-            "loss_recovered": metrics.loss_recovered(ce["clean"], total.loss, ce["zero"]),
+            "loss_recovered": metrics.loss_recovered(clean, total.loss, zero),
             "excess_error": excess.get((i, target), math.nan),
         }
-        for (i, target), total in sums.items()
+        for (i, target), total in totals.items()
     ]  # fmt: skip
     return pd.DataFrame(lines)
 

@@ -151,9 +151,9 @@ class Intervention:
 
     @torch.inference_mode()
     def loss(self, replacement: Tensor | None = None) -> Tensor:
-        """Cross-entropy [B, T-1] with `replacement` [B, T, D] at the site; the clean loss without one."""
-        new = self.activations if replacement is None else replacement
-        return self._subject._losses(self.onwards(new)[0], self._tokens)
+        """Cross-entropies [n*B, T-1] with `replacement` [n*B, T, D] at the site, as `onwards` takes it; the clean ones without."""
+        hidden = self.onwards(self.activations if replacement is None else replacement)[0]
+        return self._subject._losses(hidden, self._tokens.repeat(len(hidden) // len(self._tokens), 1))
 
     def onwards(self, new: Tensor, later: Sequence[Site] = ()) -> tuple[Tensor, list[Tensor]]:
         """Hidden states [n*B, T, d_model] before the unembedding and activations at `later` sites, with `new` at the site.

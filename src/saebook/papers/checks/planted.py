@@ -49,17 +49,18 @@ def _dictionary(rng, budget: Planted, l0: int, dead: float, shrink: float) -> li
     sums = metrics.Sums()
     for part in range(0, len(x), 1000):  # in uneven pieces, as real batches come
         piece = slice(part, part + 1000)
-        sums.add(x[piece], shrink * f[piece], shrink * clean[piece])
+        sums.add(x[piece], shrink * f[None, piece], shrink * clean[None, piece])
+    (total,) = sums.totals()
     variance = float((x - x.mean(0)).square().sum(1).mean())
     readings = {
-        "L0": (l0, sums.l0 / sums.tokens),
-        "relative reconstruction bias": (shrink, metrics.relative_reconstruction_bias(sums.xhat_norm2, sums.dot)),
+        "L0": (l0, total.l0 / total.tokens),
+        "relative reconstruction bias": (shrink, metrics.relative_reconstruction_bias(total.xhat_norm2, total.dot)),
         "normalised MSE": (
             # In expectation: the error of shrinking, and the noise, which no dictionary explains.
             ((1 - shrink) ** 2 * float(clean.square().sum(1).mean()) + 0.01 * budget.width) / variance,
-            metrics.normalised_mse(sums.error2 / sums.tokens, variance),
+            metrics.normalised_mse(total.error2 / total.tokens, variance),
         ),
-        "alive": (alive / budget.elements, float(sums.fired.double().mean())),
+        "alive": (alive / budget.elements, total.alive),
     }
     return [
         {"metric": name, "setting": f"L0 {l0}, {dead:g} dead, shrunk to {shrink:g}", "truth": truth, "read": read}

@@ -34,11 +34,12 @@ def rescaled(row: pd.Series, subject: Subject, site: Site, rows: torch.Tensor, s
     for part in rows.split(32):
         x, _, _ = sae.prepare(subject.activations(part, site)[:, skip:].flatten(0, 1))
         f = sae.encode(x)
-        xhat = sae.decode(f)[0]
-        before.add(x, f[0], xhat)
-        after.add(x, f[0], xhat / row[GAMMA])
+        xhat = sae.decode(f)
+        before.add(x, f, xhat)
+        after.add(x, f, xhat / row[GAMMA])
+    (own,), (divided,) = before.totals(), after.totals()
     return {
-        "bias": relative_reconstruction_bias(before.xhat_norm2, before.dot),
-        "bias_rescaled": relative_reconstruction_bias(after.xhat_norm2, after.dot),
-        "error_ratio": after.error2 / before.error2,
+        "bias": relative_reconstruction_bias(own.xhat_norm2, own.dot),
+        "bias_rescaled": relative_reconstruction_bias(divided.xhat_norm2, divided.dot),
+        "error_ratio": divided.error2 / own.error2,
     }

@@ -79,15 +79,15 @@ def trained(budget: ShrinkageToy) -> pd.DataFrame:
     rows = []
     with torch.no_grad():
         for architecture, state in states.items():
-            for i, member in enumerate(members):
-                sae, sums = state.stack.member(i), Sums()
-                f = sae.encode(x)
-                sums.add(x, f[0], sae.decode(f)[0])
+            sums, f = Sums(), state.stack.encode(x)
+            sums.add(x, f, state.stack.decode(f))
+            on_v = state.stack.encode(v[None]).flatten().tolist()
+            for member, total, activation in zip(members, sums.totals(), on_v, strict=True):
                 rows.append(
                     {
                         "method": architecture, "sparsity": member.sparsity, "seed": member.seed,
-                        "activation": float(sae.encode(v[None])), "optimum": OPTIMA[architecture](member.sparsity),
-                        "gamma": relative_reconstruction_bias(sums.xhat_norm2, sums.dot),
+                        "activation": activation, "optimum": OPTIMA[architecture](member.sparsity),
+                        "gamma": relative_reconstruction_bias(total.xhat_norm2, total.dot),
                     }
                 )  # fmt: skip
     return pd.DataFrame(rows)
