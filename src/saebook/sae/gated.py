@@ -63,7 +63,9 @@ class Gated(SAEStack):
         weight = self.members[i].sparsity / batch
         xc = x - self.b_dec[i]
         h = encoder_product(xc, self.W_enc[i], self.precision)
-        active = above(h, -self.b_gate[i], self.precision)  # where the gate is open: no other latent gets a gradient
+        active = above(
+            h, -self.b_gate[i], self.d_in, self.precision
+        )  # where the gate is open: no other latent gets a gradient
         via_gate = active.values(active.h + active.of(self.b_gate[i]))
         f = active.values(self._magnitude(i, xc, active).relu_())
         error, d_mag = active.compare(f, W_dec, xc)

@@ -86,7 +86,7 @@ class NormalisedReLU(SAEStack):
     def _forward(self, i: int, x: Tensor) -> tuple[Active, Tensor, Tensor]:
         """Member i's active latents, their values over the norms of their decoder rows, and reconstructions [B, D]."""
         h = encoder_product(x, self.W_enc[i], self.precision)
-        active = above(h, -self.b_enc[i], self.precision)
+        active = above(h, -self.b_enc[i], self.d_in, self.precision)
         f = active.values(active.h + active.of(self.b_enc[i]))
         return active, f, active.decode(f / active.of(self._norms(i)), self.W_dec[i]).add_(self.b_dec[i])
 

@@ -36,7 +36,7 @@ class ReLU(SAEStack):
         batch, W_enc, W_dec = len(x), self.W_enc[i], self.W_dec[i]
         weight = self.members[i].sparsity / batch
         xc = x - self.b_dec[i]
-        active = above(encoder_product(xc, W_enc, self.precision), self._theta(i), self.precision)
+        active = above(encoder_product(xc, W_enc, self.precision), self._theta(i), self.d_in, self.precision)
         f = self._values(active, i)
         error, df = active.compare(f, W_dec, xc)
         g = error * (2.0 / batch)

@@ -6,8 +6,8 @@ Evaluation and everything else computes in single precision always.
 """
 
 import json
+import math
 import os
-import statistics
 import time
 from typing import Literal
 
@@ -22,7 +22,7 @@ Precision = Literal["fp32", "bf16"]
 
 _GAIN = 1.3  # how many times as fast products must be
 _SHAPE = (512, 256, 2048)  # B, D, M of the probe
-_ROUNDS = 15
+_ROUNDS = 25
 
 
 def current(device: str = "cpu") -> Precision:
@@ -51,7 +51,7 @@ def encoder_product(x: Tensor, W: Tensor, precision: Precision) -> Tensor:
 
 def _gains() -> bool:
     """Whether bfloat16 is worth it on this processor, by the answer on disk or else by a probe."""
-    machine = f"{hardware.processor()}, torch {torch.__version__}, threads {torch.get_num_threads()}"
+    machine = f"{hardware.processor()}, torch {torch.__version__}"
     file = paths.cache() / "precision.json"
     try:
         known = json.loads(file.read_text("utf-8"))
@@ -63,13 +63,16 @@ def _gains() -> bool:
 
 
 def probe() -> float:
-    """How many times as fast products are in bfloat16, conversions included: under a second."""
+    """How many times as fast an encoder's product is in bfloat16, conversions included: under a second.
+
+    Of either the fastest round counts, for other work on the machine can only slow a round down.
+    """
     tokens, d_in, d_sae = _SHAPE
     x, W = torch.ones(tokens, d_in), torch.ones(d_in, d_sae)
-    seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
+    seconds: dict[Precision, float] = {"fp32": math.inf, "bf16": math.inf}
     for _ in range(_ROUNDS):
-        for precision, times in seconds.items():
+        for precision in seconds:
             begun = time.perf_counter()
-            product(x, W, precision)
-            times.append(time.perf_counter() - begun)
-    return statistics.median(a / b for a, b in zip(seconds["fp32"], seconds["bf16"], strict=True))
+            encoder_product(x, W, precision)
+            seconds[precision] = min(seconds[precision], time.perf_counter() - begun)
+    return seconds["fp32"] / seconds["bf16"]
