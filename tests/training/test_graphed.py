@@ -4,6 +4,7 @@ No test here has seen a GPU: capture and replay are written for one, and not che
 """
 
 import io
+import os
 import sys
 
 import pytest
@@ -14,8 +15,10 @@ from saebook.sae.base import Member
 from saebook.sae.kernels import plain
 from saebook.sae.registry import build, names
 from saebook.training import graphed
+from saebook.training.config import Objective
 from saebook.training.graphed import GraphedState
 from saebook.training.loop import TrainConfig, TrainState
+from saebook.training.objectives import Reference
 
 D_IN, D_SAE, BATCH, STEPS = 12, 40, 32, 60
 
@@ -41,7 +44,7 @@ def batches(dtype=torch.float64):
 
 def run(state, dtype=torch.float64):
     """A whole run: the biases' start, every step, and resampling where the configuration has it."""
-    data = batches(dtype)
+    data = batches(dtype).to(state.stack.W_dec.device)
     sample = data[:20].flatten(0, 1)
     state.stack.init_bias(state.stack.prepare(sample)[0])
     dead = []
@@ -183,6 +186,39 @@ def test_triton_kernels_take_the_same_steps(changed):
     assert states[0].dead.any()
     for name, value in states[0].stack.state_dict().items():
         torch.testing.assert_close(states[1].stack.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["relu", "topk", "normalised_relu"])
+def test_an_objective_trains_as_by_train_state(small_subject, kind):
+    """Gradients come from the language model, for the whole stack; the update is that of this module."""
+    site, steps = small_subject.site("resid_post", 0), 4
+    tokens = torch.randint(300, (steps, 2, 32), generator=torch.Generator().manual_seed(0))
+    config = TrainConfig(lr=3e-3, tokens=steps * 64, batch=64, clip_norm=0.1, eps=1e-3, resample_at=())
+    states = []
+    for state_type, options in ((TrainState, {"compiled": False}), (GraphedState, {})):
+        sae = build(kind, 32, 48, (Member(0, 2), Member(1, 4)))
+        state = state_type(sae, config, Objective(kl=1.0, reconstruction=0.5), **options)
+        for step in range(steps):
+            state.step(Reference(small_subject, tokens[step], site), step)
+        states.append(state)
+    assert_same_run(states[1], states[0], rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(states[1].stack.W_enc, build(kind, 32, 48, sae.members).W_enc, atol=1e-5)
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or os.environ["TRITON_INTERPRET"] == "1", reason="needs a GPU, and TRITON_INTERPRET=0"
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["relu", "gated", "topk"])
+def test_a_captured_run_is_the_uncaptured_one(kind, precision):
+    states = []
+    for captured in (True, False):
+        sae = stack(kind, torch.float32).to("cuda")
+        states.append(GraphedState(sae, training(eps=1e-3), precision=precision, captured=captured))
+        run(states[-1], torch.float32)
+    assert states[0]._graph is not None and states[1]._graph is None
+    for one, other in zip(*(state.history for state in states), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
 
 
 # Nothing in the step waits, and no shape depends on the data ----------------------------------------------------------

@@ -141,7 +141,8 @@ class GraphedState(TrainState):
             return
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, pool=_pool()):
+            # Another thread may copy the next batch meanwhile (`prefetch`): that is no part of the graph, and no error.
+            with torch.cuda.graph(self._graph, pool=_pool(), capture_error_mode="thread_local"):
                 self._step_body()
         self._graph.replay()
 

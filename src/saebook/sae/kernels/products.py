@@ -42,7 +42,7 @@ class Products(TorchFunctionMode):
                 return self.bmm(*args)
             if func in (torch.baddbmm, Tensor.baddbmm):
                 bias, a, b = args
-                return bias + self.bmm(a, b)
+                return self.bmm(a, b).add_(bias)
             if func is Tensor.new_tensor and isinstance(args[1], list | tuple):
                 return self.constant(args[1], args[0])
         return func(*args, **(kwargs or {}))

@@ -143,7 +143,7 @@ def _gradients_kernel(
 ):  # fmt: skip
     """One program a latent, s*M + m."""
     row, d = tl.program_id(0), tl.arange(0, BLOCK_D)
-    g_dec, g_enc = _row_gradients(
+    g_dec, g_enc = _row_gradients(  # pyright: ignore[reportGeneralTypeIssues]
         row, d, by_error, by_input, errors, inputs, order, starts, B, M, D, K, FIRST, TABLES, BLOCK_N, BLOCK_D
     )
     at = row.to(tl.int64) * D + d
@@ -180,7 +180,7 @@ def _fused_step_kernel(
 ):  # fmt: skip
     """One program a latent, s*M + m: its gradients stay in registers."""
     row, d = tl.program_id(0), tl.arange(0, BLOCK_D)
-    g_dec, g_enc = _row_gradients(
+    g_dec, g_enc = _row_gradients(  # pyright: ignore[reportGeneralTypeIssues]
         row, d, by_error, by_input, errors, inputs, order, starts, B, M, D, K, FIRST, TABLES, BLOCK_N, BLOCK_D
     )
     _step_row(
@@ -243,7 +243,7 @@ def step(
     """As `plain.step`."""
     members, d_sae, d_in = matrices.W_dec.shape
     weights, constants = _step_arguments(matrices, adam, project, renormalise)
-    block_d = triton.next_power_of_2(d_in)
+    block_d = _power_of_two(d_in)
     _launch(
         _step_kernel, members * d_sae, _warps(block_d),
         d_dec.contiguous(), d_enc.contiguous(), adam.scales if factors is None else factors, *weights, d_sae,
@@ -294,8 +294,13 @@ def _launch(kernel: Any, programs: int, warps: int, *arguments: Tensor | int, **
 
 def _blocks(d_in: int, rows: int) -> tuple[int, int]:
     """Width and height of the piece of a table that a program holds at one time: at most `rows` rows."""
-    block_d = triton.next_power_of_2(d_in)
-    return block_d, max(1, min(triton.next_power_of_2(rows), 32 * _warps(block_d) * _HELD // block_d))
+    block_d = _power_of_two(d_in)
+    return block_d, max(1, min(_power_of_two(rows), 32 * _warps(block_d) * _HELD // block_d))
+
+
+def _power_of_two(least: int) -> int:
+    """The smallest power of two that is at least `least`."""
+    return 1 << (least - 1).bit_length()
 
 
 def _warps(block_d: int) -> int:
