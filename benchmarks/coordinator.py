@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,11 @@ SETTINGS = (
     Setting("sparsify bf16", "eai_sparsify", "sparsify", (("bf16", True),), kinds=("topk",)),
 )  # fmt: skip
 PLAIN = Setting("reference path", "plain")
+WITH_SUBJECT = {
+    OURS: replace(SETTINGS[0], library="ours_subject"),
+    "SAELens": replace(SETTINGS[2], library="saelens_subject"),
+    "SAELens bf16": replace(SETTINGS[3], library="saelens_subject"),
+}
 BY_LABEL = {setting.label: setting for setting in (*SETTINGS, PLAIN)}
 
 
@@ -165,9 +170,9 @@ def compare(
             worker.ask("prepare", **task, **dict(worker.setting.options))
             if warm:
                 worker.ask("run", n=warm)
+            units[label] = 1
+            if enough:
                 units[label] = max(1, round(enough / max(1e-9, worker.ask("run", n=1)["seconds"])))
-            else:
-                units[label] = 1
     for _ in range(rounds):
         for label, worker in started.items():
             if not timed[label].failed:

@@ -49,12 +49,18 @@ def _level(x: Tensor, W_enc: Tensor, k: int) -> float:
     return float((some @ W_enc).flatten().topk(k * len(some)).values[-1])
 
 
-def from_file(file: str, kind: str, d_sae: int, seed: int = 0) -> Start:
-    """A start on real activations of a .npy file: random unit directions, no bias, `b_dec` the mean, nothing dead."""
+def from_file(file: str, d_sae: int, k: int | None = None, seed: int = 0) -> Start:
+    """A start on the activations of a .npy file, scaled so that E||x||^2 = D.
+
+    Random unit directions, `b_dec` the mean, nothing dead. Without `k` no bias; with it one at which `k` latents are active.
+    """
     import numpy as np
 
     x = torch.from_numpy(np.load(file))
+    x *= (x.shape[1] / x.square().sum(1).mean()).sqrt()
     generator = torch.Generator().manual_seed(seed)
     W_dec = torch.nn.functional.normalize(torch.randn(d_sae, x.shape[1], generator=generator), dim=1)
-    dead = torch.zeros(d_sae, dtype=torch.bool)
-    return Start(x, W_dec.T.contiguous(), W_dec, torch.zeros(d_sae), x[:32_768].mean(0), dead)
+    b_dec, bias, dead = x[:32_768].mean(0), torch.zeros(d_sae), torch.zeros(d_sae, dtype=torch.bool)
+    if k is not None:
+        bias -= _level(x - b_dec, W_dec.T, k)
+    return Start(x, W_dec.T.contiguous(), W_dec, bias, b_dec, dead)

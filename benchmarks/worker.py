@@ -13,6 +13,7 @@ is a fork of that process, so that its peak of memory is its own and it leaves n
 An error is answered with {"error": "..."}; the worker goes on.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -52,6 +53,9 @@ def _serve(module: Any, request: dict[str, Any], answers: Any) -> None:
         try:
             if request["do"] == "prepare":
                 task = getattr(module, request["task"])(request)
+                if request.get("above_prepared"):  # a subject that was opened is no part of what a step takes
+                    before = _resident()
+                    _forget_peak()
                 _say(answers, {"prepared": request["task"]})
             elif task is None:
                 _say(answers, {"error": "nothing is prepared"})
@@ -61,7 +65,7 @@ def _serve(module: Any, request: dict[str, Any], answers: Any) -> None:
                 spent = {"seconds": time.perf_counter() - wall, "processor": time.process_time() - processor}
                 _say(answers, spent)
             else:
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+                peak = _peak()  # before the report, which computes too
                 _say(answers, {"memory": peak - before, **task.report()})
         except Exception:
             _say(answers, {"error": _reason()})
@@ -92,6 +96,21 @@ def _reason() -> str:
     return f"{getattr(kind, '__name__', 'error')}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[
         :300
     ]
+
+
+def _peak() -> int:
+    """The most bytes of memory that this process has held, since the last `_forget_peak` where that exists."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+
+
+def _forget_peak() -> None:
+    """Count the peak of memory from here on. Linux only."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
 
 
 def _resident() -> int:

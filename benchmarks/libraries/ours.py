@@ -1,5 +1,6 @@
-"""saebook: the steps of `training.loop`, a sweep, an end-to-end step, and evaluation, as the book's chapters call them."""
+"""saebook: the steps of `training.loop`, on our batches."""
 
+import contextlib
 import importlib.metadata
 from typing import Any
 
@@ -7,22 +8,24 @@ import torch
 from libraries.training import Batches
 
 from saebook.sae.base import Member
+from saebook.sae.kernels import precision as chosen
+from saebook.sae.kernels.precision import Precision
 from saebook.sae.registry import build
-from saebook.training.loop import TrainConfig, TrainState
+from saebook.training.config import TrainConfig
+from saebook.training.loop import TrainState
 
-_TOKENS = 10**9  # of the run that a timed step belongs to: its rate stays what it is
+with contextlib.suppress(ImportError):
+    import numba  # noqa: F401 - here rather than at the first step: memory of a library is not memory of a step
+
+TOKENS = 10**9  # of the run that a timed step belongs to: its rate stays what it is
 
 
 def about() -> dict[str, str]:
     return {"version": importlib.metadata.version("saebook"), "torch": torch.__version__, "precision": precision()}
 
 
-def precision() -> str:
-    """What products are computed in, here and now."""
-    try:
-        from saebook.sae.kernels import precision as chosen
-    except ImportError:
-        return "fp32"
+def precision() -> Precision:
+    """What products are computed in here: by the environment, or by the probe of this processor."""
     return chosen.current()
 
 
@@ -42,13 +45,13 @@ class Training:
             stack.b_dec.copy_(start.b_dec.expand_as(stack.b_dec))
             for name in ("b_gate", "b_mag") if kind == "gated" else ("b_enc",):
                 getattr(stack, name).copy_(start.bias.expand(count, -1))
-        dead_after = task.get("dead_after", _TOKENS // 8)
+        dead_after = task.get("dead_after", TOKENS // 8)
         training = TrainConfig(
-            lr=task["lr"], tokens=_TOKENS, batch=task["batch"], beta1=task.get("beta1", 0.9), warmup_share=0.0,
-            decay_share=0.0, resample_at=(), dead_share=dead_after / _TOKENS,
+            lr=task["lr"], tokens=TOKENS, batch=task["batch"], beta1=task.get("beta1", 0.9), warmup_share=0.0,
+            decay_share=0.0, resample_at=(), dead_share=dead_after / TOKENS,
         )  # fmt: skip
-        self.state, self.number = TrainState(stack, training), 0
-        self.state.silent[:, start.dead] = _TOKENS
+        self.state, self.number = TrainState(stack, training, precision=precision()), 0
+        self.state.silent[:, start.dead] = TOKENS
 
     def run(self, n: int) -> None:
         for _ in range(n):

@@ -7,6 +7,7 @@ in their order, the last `HELD_OUT` of them kept for reports, otherwise one plan
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import planted
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class Batches:
     def __init__(self, task: dict[str, Any]):
         self.size, self.taken, file = task["batch"], 0, task.get("file")
         if file:
-            self.start = planted.from_file(file, task["kind"], task["d_sae"], task["seed"])
+            self.start = planted.from_file(file, task["d_sae"], None, task["seed"])
             self._x, self.held_out = self.start.x[:-HELD_OUT], self.start.x[-HELD_OUT:]
         else:
             self.start = planted.start(*(task[name] for name in ("kind", "d_in", "d_sae", "k", "batch", "seed")))
@@ -41,3 +42,28 @@ class Batches:
         active = sum(float((part[0] > 0).sum()) for part in parts)
         nmse = float((xhat - x).square().sum() / (x - x.mean(0)).square().sum())
         return {"normalised_mse": nmse, "l0": active / len(x), "checksum": float(x.double().sum())}
+
+
+def quality(saes: list[tuple[Callable, Callable]], task: dict[str, Any]) -> dict[str, float]:
+    """Mean normalised error and L0 of several SAEs of raw activations, given as (encode, decode), on the last activations."""
+    x = torch.from_numpy(np.load(task["activations"], mmap_mode="r")[-HELD_OUT:].copy())
+    spread, errors, active = (x - x.mean(0)).square().sum(), [], []
+    with torch.no_grad():
+        for encode, decode in saes:
+            f = encode(x)
+            errors.append(float((decode(f).view_as(x) - x).square().sum() / spread))
+            active.append(float((f > 0).sum()) / len(x))
+    return {"normalised_mse": sum(errors) / len(errors), "l0": sum(active) / len(active), "l0_high": max(active)}
+
+
+def batch_of(rows: Tensor, number: int, count: int) -> Tensor:
+    """Batch `number` of `count` rows of text [count, T], again from the beginning after the last."""
+    first = number % (len(rows) // count) * count
+    return rows[first : first + count]
+
+
+def raw_start(task: dict[str, Any], seed: int) -> tuple[planted.Start, float]:
+    """A start at the sparsity k on scaled activations, and the scale that divides its biases for raw ones."""
+    x = np.load(task["activations"], mmap_mode="r")
+    scale = float(np.sqrt(x.shape[1] / np.square(x, dtype=np.float64).sum(1).mean()))
+    return planted.from_file(task["activations"], task["d_sae"], task["k"], seed), scale
