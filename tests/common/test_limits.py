@@ -14,7 +14,7 @@ GOOD = {
 def test_good_budget_is_frozen_and_plain_again():
     budget = SweepBudget.checked("gated/x", GOOD)
     assert budget.seeds == (0, 1) and budget.source == "environment" and budget.context is None
-    assert budget.plain() == GOOD | {"source": "environment", "context": None, "skip": 1, "block": 1024}
+    assert budget.plain() == GOOD | {"source": "environment", "context": None, "skip": 1, "block": 4096}
     with pytest.raises(Exception, match="frozen"):
         budget.layer = 2
 

@@ -102,12 +102,12 @@ class SiteBudget(SubjectBudget):
 
 
 class TrainingBudget(SubjectBudget):
-    """Length of training of each SAE in a sweep. A block is the number of rows of text whose activations are mixed at a time."""
+    """Length of training of each SAE in a sweep. A block is about how many rows of text are mixed at a time."""
 
     seeds: Several[Seed]
     tokens: Count
     batch: Width
-    block: Width = 1024
+    block: Width = 4096
 
     @model_validator(mode="after")
     def _one_step(self) -> Self:

@@ -63,7 +63,7 @@ class ActivationBuffer:
         batch: int,
         seed: int = 0,
         skip: int = 0,
-        block: int = 1024,
+        block: int = 4096,
         steps: int | None = None,
     ):
         self.subject, self.site, self.rows, self.batch = subject, site, rows, batch

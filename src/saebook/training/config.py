@@ -127,7 +127,7 @@ class Method:
 class Data:
     """The text for training and evaluation, and its order. The first `skip` positions of a row are left out.
 
-    `eval_rows` rows of the validation text are measured on; `block` rows of training text are mixed at a time. A row has
+    `eval_rows` rows of the validation text are measured on; about `block` rows of training text are mixed at a time. A row has
     `context` tokens, None for as many as the subject takes.
     """
 
@@ -135,7 +135,7 @@ class Data:
     eval_rows: int = 128
     skip: int = 1
     order_seed: int = 0
-    block: int = 1024
+    block: int = 4096
     context: int | None = None
 
     def row_length(self, most: int) -> int:
