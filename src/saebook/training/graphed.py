@@ -13,7 +13,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -23,10 +23,12 @@ from saebook.sae.kernels import plain
 from saebook.sae.kernels.padded import topk_gradients
 from saebook.sae.kernels.plain import Adam, Matrices
 from saebook.sae.kernels.products import Products
-from saebook.sae.topk import TopK
 from saebook.training import objectives
 from saebook.training.loop import _DEAD_EVERY, TrainState
 from saebook.training.objectives import Reference
+
+if TYPE_CHECKING:
+    from saebook.sae.topk import TopK
 
 _LATENTS = 2**28  # [s, B, M] of the members that go through a step together: 1 GiB in single precision
 _WARM = 3  # steps before the capture: libraries choose their kernels and Triton compiles its own in them
@@ -61,8 +63,7 @@ class GraphedState(TrainState):
         self.compiled = False
         W = stack.W_dec
         triton_runs = W.device.type == "cuda" and importlib.util.find_spec("triton") is not None
-        name = "triton_entries" if triton_runs and W.dtype == torch.float32 else "plain"
-        self.kernels = importlib.import_module(f"saebook.sae.kernels.{name}")
+        self.kernels = _triton_kernels() if triton_runs and W.dtype == torch.float32 else plain
         if self.entries is None:
             self.entries = self.kernels is not plain
         at_once = max(1, _LATENTS // (t.batch * stack.d_sae))
@@ -180,8 +181,8 @@ class GraphedState(TrainState):
     def _part_step(self, part: _Part, z: Tensor, adam: Adam) -> Losses:
         """Gradients and update of `part`, for prepared inputs `z` [B, D]."""
         stack, dead = part.stack, self.dead[part.members]
-        if self.entries and isinstance(stack, TopK) and type(stack).loss is TopK.loss:
-            sparse = topk_gradients(stack, z, dead, self.kernels, self._products)
+        if self.entries and stack.architecture == "topk":
+            sparse = topk_gradients(cast("TopK", stack), z, dead, self.kernels, self._products)
             if self.training.clip_norm:
                 d_dec, d_enc = self.kernels.gradients(sparse.entries, stack.d_sae)
                 self._update(part, {"W_dec": d_dec, "W_enc": d_enc.transpose(1, 2), **sparse.vectors}, adam)
@@ -227,6 +228,12 @@ class GraphedState(TrainState):
         silent.add_(self.training.batch).masked_fill_(losses.fired, 0)
         for row, value in zip(self._reading, (losses.total, losses.l0, self._dead_share(silent)), strict=True):
             row[part.members].copy_(value)
+
+
+def _triton_kernels() -> ModuleType:
+    from saebook.sae.kernels import triton_entries  # Triton exists for Linux only, and takes its time to import
+
+    return triton_entries
 
 
 def _rows(columns: Tensor) -> Tensor:

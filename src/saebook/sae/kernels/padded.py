@@ -6,6 +6,7 @@ error of their own. What ReLU sets to zero is padding. Letters: S members, B tok
 
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,7 +14,9 @@ from torch import Tensor
 from saebook.sae.base import Losses
 from saebook.sae.kernels.plain import Entries
 from saebook.sae.kernels.products import Products
-from saebook.sae.topk import TopK
+
+if TYPE_CHECKING:  # the loop imports this module, and a run of another architecture does not depend on TopK's
+    from saebook.sae.topk import TopK
 
 _TINY = 1e-12  # as in `TopK.loss`
 
@@ -28,7 +31,7 @@ class PaddedGradients:
 
 
 @torch.no_grad()
-def topk_gradients(stack: TopK, z: Tensor, dead: Tensor, kernels: ModuleType, products: Products) -> PaddedGradients:
+def topk_gradients(stack: "TopK", z: Tensor, dead: Tensor, kernels: ModuleType, products: Products) -> PaddedGradients:
     """Gradients of `TopK.loss` of `z` [B, D], with the latents `dead` [S, M], by hand. `kernels`: `plain` or `triton_entries`."""
     batch, members = len(z), len(stack.members)
     xc = z - stack.b_dec[:, None]
@@ -51,7 +54,7 @@ def topk_gradients(stack: TopK, z: Tensor, dead: Tensor, kernels: ModuleType, pr
     fired = dead.new_zeros(members, stack.d_sae + 1).scatter_(1, latent_or_none, True)[:, :-1]
 
     if stack.aux_weight:
-        weak, weak_latents = pre.masked_fill(~dead[:, None], float("-inf")).topk(stack.k_aux)
+        weak, weak_latents = pre.masked_fill(~dead[:, None], float("-inf")).topk(stack.k_aux, sorted=False)
         weak, weak_latents = weak.relu(), weak_latents.int()
         spread = (error - error.mean(1, keepdim=True)).square().sum((1, 2)).clamp_min(_TINY)
         weight = (stack.aux_weight / spread) * dead.any(1)
