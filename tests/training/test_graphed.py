@@ -17,7 +17,7 @@ from saebook.sae.registry import build, names
 from saebook.training import graphed
 from saebook.training.config import Objective
 from saebook.training.graphed import GraphedState
-from saebook.training.loop import TrainConfig, TrainState
+from saebook.training.loop import TrainConfig, TrainState, train
 from saebook.training.objectives import Reference
 
 D_IN, D_SAE, BATCH, STEPS = 12, 40, 32, 60
@@ -95,6 +95,30 @@ def test_a_whole_run_is_that_of_train_state(kind, changed, options):
         free = GraphedState(stack(kind, **options), training(**{**changed, "clip_norm": None}))
         run(free)
         assert not torch.allclose(free.stack.W_enc, dense.stack.W_enc, rtol=1e-3), "clipping changes the run"
+
+
+class Batches:
+    """`batches` as the buffer that `train` takes."""
+
+    batch, seed = BATCH, 3
+
+    def sample(self, count):
+        return batches().flatten(0, 1)[:count]
+
+    def batches(self, start, steps):
+        return iter(batches()[start:steps])
+
+
+@pytest.mark.parametrize("kind", ["gated", "topk"])
+def test_the_training_loop_takes_it_for_a_train_state(kind):
+    mine, theirs = (
+        GraphedState(stack(kind), training(), entries=True),
+        TrainState(stack(kind), training(), compiled=False),
+    )
+    train(Batches(), [mine])
+    train(Batches(), [theirs])
+    assert mine.resampled == STEPS // 2
+    assert_same_run(mine, theirs, rtol=1e-7, atol=1e-9)
 
 
 def test_resampling_changes_the_run_that_is_compared():
