@@ -7,6 +7,7 @@ convention must be stated by cfg.json and must be one that an architecture here 
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -79,7 +80,9 @@ def pack(stack: SAEStack, i: int) -> tuple[dict, dict[str, Tensor]]:
         "normalize_activations": "layer_norm" if stack.per_token else "none", "reshape_activations": "none",
         "metadata": metadata, **stack.saelens_cfg(i),
     }  # fmt: skip
-    return cfg, stack.saelens_tensors({name: tensor[i].clone() for name, tensor in state.items() if tensor.ndim})
+    return cfg, stack.saelens_tensors(
+        {name: tensor[i].clone(memory_format=torch.contiguous_format) for name, tensor in state.items() if tensor.ndim}
+    )
 
 
 def _foreign(cfg: dict, architecture: str | None) -> type[SAEStack]:

@@ -24,7 +24,7 @@ from saebook.sae.kernels.padded import topk_gradients
 from saebook.sae.kernels.plain import Adam, Matrices
 from saebook.sae.kernels.products import Products
 from saebook.training import objectives
-from saebook.training.loop import _DEAD_EVERY, TrainState
+from saebook.training.loop import DEAD_EVERY, TrainState
 from saebook.training.objectives import Reference
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class GraphedState(TrainState):
         for step in range(t.steps):
             rate = self._rate(step)
             first, second = 1 - t.beta1**rate.step, 1 - t.beta2**rate.step
-            rows.append((rate.lr / first, second**-0.5, float(step % _DEAD_EVERY == 0)))
+            rows.append((rate.lr / first, second**-0.5, float(step % DEAD_EVERY == 0)))
         self._rates.copy_(torch.tensor(rows, dtype=torch.float64))
         self._rated = True, self.resampled
 

@@ -28,7 +28,7 @@ from saebook.training.config import Objective, TrainConfig
 from saebook.training.objectives import Reference
 
 _LOG_EVERY = 20  # steps between two readings of the losses: each reading waits for the device
-_DEAD_EVERY = 16  # steps between two looks at which latents are dead: each waits for the device
+DEAD_EVERY = 16  # steps between two looks at which latents are dead: each waits for the device
 _SCORED = 8192  # activations whose loss decides what a dead latent is pointed at
 
 
@@ -85,10 +85,10 @@ class TrainState:
     def steps(self, batches: Sequence[Tensor | Reference], first: int) -> None:
         """Steps `first` and following, one a batch: gradients, projection, Adam, renormalisation (Bricken's order).
 
-        Among them only the first may be one at which dead latents are looked up (`look_up`). Where members are independent
-        of what comes after the site, each takes all steps before the next begins: its weights stay in the cache.
+        Only the first of them may be a multiple of `DEAD_EVERY`, at which the dead latents are looked up. Where the loss is
+        of the site alone, each member takes all steps before the next begins: its weights stay in the cache.
         """
-        if first % _DEAD_EVERY == 0:
+        if first % DEAD_EVERY == 0:
             self.dead = self.silent > self.training.dead_share * self.training.tokens
         if self.compiled and self.stack.has_own_gradients() and isinstance(batches[0], Tensor):
             inputs = [self.stack.prepare(batch)[0] for batch in batches if isinstance(batch, Tensor)]
@@ -252,7 +252,7 @@ def _blocks(
     resampled = {step for state in states for step in state.training.resample_steps()}
     first, block = start, []
     for step, batch in enumerate(batches, start):
-        if block and (isinstance(batch, Reference) or step % _DEAD_EVERY == 0 or step in resampled):
+        if block and (isinstance(batch, Reference) or step % DEAD_EVERY == 0 or step in resampled):
             yield first, block
             first, block = step, []
         block.append(batch)

@@ -4,6 +4,7 @@ A run's key covers the source of this module and of all that it imports, so noth
 belongs here (`training.sweep`).
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from saebook.training.buffers import ActivationBuffer, RowBuffer
 from saebook.training.checkpoint import Checkpoint
 from saebook.training.config import Data, Method
 from saebook.training.loop import TrainState, train
+
+ON_CUDA = "saebook.training.graphed"  # imported by name: its source is in the keys of runs on a GPU and in no others
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,13 @@ class Trained:
 
 
 def train_and_measure(
-    subject: Subject, site: Site, runs: Sequence[tuple[Method, Member]], data: Data, checkpoint: Checkpoint | None = None
+    subject: Subject, site: Site, runs: Sequence[tuple[Method, Member]], data: Data, checkpoint: Checkpoint | None = None,
+    compiled: bool = True,
 ) -> list[Trained]:  # fmt: skip
     """Train `runs` on the same batches and measure each on the validation text, in the order given.
 
     Runs of one method are one stack. With a `checkpoint`, a killed call goes on from there; clear it when the results are
-    safe. Raises `UserError` when a loss is not finite.
+    safe. `compiled` is as in `TrainState`. Raises `UserError` when a loss is not finite.
     """
     rows = tokens(data.source, subject.tokenizer, "train", data.row_length(subject.context))
     validation = tokens(data.source, subject.tokenizer, "validation", data.row_length(subject.context))[
@@ -59,7 +63,11 @@ def train_and_measure(
     for method, numbers in groups.items():
         stack = method.build(site.d_in, tuple(runs[number][1] for number in numbers), subject.device)
         name = method.name or method.architecture
-        states.append(TrainState(stack, method.training, method.objective, name, precision=products))
+        states.append(
+            _state(subject.device.type)(
+                stack, method.training, method.objective, name, precision=products, compiled=compiled
+            )
+        )
     train(buffer, states, checkpoint)
     for state in states:
         if not state.stack.per_token:  # a token that the SAE itself normalises has no scale to fold
@@ -77,3 +85,7 @@ def _history(state: TrainState, i: int) -> list[dict]:
     return [
         {"step": entry["step"], **{name: entry[name][i] for name in ("loss", "l0", "dead")}} for entry in state.history
     ]
+
+
+def _state(device: str) -> type[TrainState]:
+    return importlib.import_module(ON_CUDA).GraphedState if device == "cuda" else TrainState

@@ -25,7 +25,7 @@ from saebook.text.tokens import tokenizer_hash, tokens
 from saebook.training.activation_store import SiteActivations, collect
 from saebook.training.buffers import ActivationBuffer
 from saebook.training.config import Data, Method
-from saebook.training.run import Trained, train_and_measure
+from saebook.training.run import ON_CUDA, Trained, train_and_measure
 from saebook.training.store import Store, key_of
 
 _TRAINING = "saebook.training.run"  # the module whose closure makes the numbers of every run
@@ -123,9 +123,9 @@ def _collect(
     return places
 
 
-def source(architecture: str) -> str:
-    """The part of a run's key that is about source: a hash of all that trains and measures this `architecture`."""
-    return fingerprint.of(_TRAINING, registry.get(architecture).__module__)
+def source(architecture: str, device: str = "cpu") -> str:
+    """The part of a run's key that is about source: a hash of all that trains and measures this `architecture` on a device."""
+    return fingerprint.of(_TRAINING, registry.get(architecture).__module__, *([ON_CUDA] if device == "cuda" else []))
 
 
 def _train(subject: Subject, site: Site, missing: list[tuple[Method, Member, str]], data: Data, store: Store) -> None:
@@ -163,7 +163,9 @@ def _shared(subject: Subject, site: Site, data: Data) -> dict:
 def _key(shared: dict, method: Method, member: Member) -> str:
     # The grid a run was part of is not part of the run, nor is what a page calls it.
     alone = asdict(replace(method, sparsities=(member.sparsity,), name=""))
-    return key_of(shared | {"method": alone, "seed": member.seed, "source": source(method.architecture)})
+    return key_of(
+        shared | {"method": alone, "seed": member.seed, "source": source(method.architecture, shared["device"])}
+    )
 
 
 def _row(method: Method, member: Member, key: str, store: Store) -> dict:

@@ -9,17 +9,16 @@ arithmetic; none of them has run on a GPU yet. Letters as in `plain`.
 from typing import Any
 
 import torch
-import triton
-import triton.language as tl
+import triton  # pyright: ignore[reportMissingImports] - a CUDA build of PyTorch brings it
+import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from saebook.sae.kernels.plain import Adam, Entries, Matrices, sort
 
 __all__ = ["compare", "fused_step", "gradients", "sort", "step", "sums"]
 
-_HELD = (
-    32  # numbers of a table that a thread holds at one time: more spill registers at a width of 128 (ptxas for sm_90)
-)
+# Numbers of a table that a thread holds at one time: more spill registers at a width of 128 (ptxas for sm_90).
+_HELD = 32
 _SCALARS = 256  # entries whose coefficients `sums` reads at one time
 
 
