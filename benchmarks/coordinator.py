@@ -48,6 +48,7 @@ SETTINGS = (
     Setting("sparsify bf16", "eai_sparsify", "sparsify", (("bf16", True),), kinds=("topk",)),
 )  # fmt: skip
 PLAIN = Setting("reference path", "plain")
+SMALL = {"d_in": 64, "d_sae": 512, "k": 8, "batch": 64}  # a training task that loads what a step needs
 WITH_SUBJECT = {
     OURS: replace(SETTINGS[0], library="ours_subject"),
     "SAELens": replace(SETTINGS[2], library="saelens_subject"),
@@ -157,16 +158,25 @@ def workers(
 
 
 def compare(
-    started: dict[str, Worker], task: dict[str, Any], rounds: int, enough: float, warm: int = 2
+    started: dict[str, Worker],
+    task: dict[str, Any],
+    rounds: int,
+    enough: float,
+    warm: int = 2,
+    small: dict[str, Any] | None = None,
 ) -> dict[str, Timed]:
     """Time `task` in every worker, in turn, over several rounds; a request runs as many units as take about `enough` seconds.
 
-    `warm` units are run before and not counted. A worker that fails drops out with its reason.
+    `warm` units are run before and not counted; before that a `small` task, if there is one, so that what a library loads or
+    compiles at its first step counts neither as time nor as memory. A worker that fails drops out with its reason.
     """
     timed = {label: Timed() for label in started}
     units: dict[str, int] = {}
     for label, worker in started.items():
         with _noting(timed[label]):
+            if small:
+                worker.ask("prepare", **{**task, **small}, **dict(worker.setting.options))
+                worker.ask("run", n=2)
             worker.ask("prepare", **task, **dict(worker.setting.options))
             if warm:
                 worker.ask("run", n=warm)

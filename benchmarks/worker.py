@@ -5,7 +5,7 @@
 Runs in the library's own environment, with torch and the standard library only. The library is imported once. Each task
 is a fork of that process, so that its peak of memory is its own and it leaves nothing behind:
 
-    {"do": "prepare", "task": "Training", ...}   make the task
+    {"do": "prepare", "task": "Training", ...}   make the task, in place of an earlier one of this fork
     {"do": "run", "n": 5}                        run n units of it; answers with seconds and seconds of the processor
     {"do": "report"}                             what the task says of itself, and its peak of memory in bytes
     {"do": "end"}                                end the fork
@@ -14,6 +14,7 @@ An error is answered with {"error": "..."}; the worker goes on.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -48,10 +49,14 @@ def main(library: str) -> None:
 
 def _serve(module: Any, request: dict[str, Any], answers: Any) -> None:
     """Make the task of `request` and run it until it is to end."""
-    before, task = _resident(), None
+    before, task = 0, None
     while request and request["do"] != "end":
         try:
             if request["do"] == "prepare":
+                task = None
+                gc.collect()
+                _forget_peak()
+                before = _resident()
                 task = getattr(module, request["task"])(request)
                 if request.get("above_prepared"):  # a subject that was opened is no part of what a step takes
                     before = _resident()
@@ -114,7 +119,7 @@ def _forget_peak() -> None:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process holds now, with the library imported and nothing made."""
+    """Bytes of memory that this process holds now."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -12,7 +12,7 @@ from saebook.sae.kernels import precision as chosen
 from saebook.sae.kernels.precision import Precision
 from saebook.sae.registry import build
 from saebook.training.config import TrainConfig
-from saebook.training.loop import TrainState
+from saebook.training.loop import DEAD_EVERY, TrainState
 
 with contextlib.suppress(ImportError):
     import numba  # noqa: F401 - here rather than at the first step: memory of a library is not memory of a step
@@ -54,9 +54,10 @@ class Training:
         self.state.silent[:, start.dead] = TOKENS
 
     def run(self, n: int) -> None:
-        for _ in range(n):
-            self.state.step(self.batches.next(), self.number)
-            self.number += 1
+        while n:  # in blocks that end where dead latents are looked up, as `training.loop.train` takes them
+            block = min(n, DEAD_EVERY - self.number % DEAD_EVERY)
+            self.state.steps([self.batches.next() for _ in range(block)], self.number)
+            self.number, n = self.number + block, n - block
 
     def report(self) -> dict[str, float]:
         t = self.state.training

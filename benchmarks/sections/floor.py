@@ -9,7 +9,7 @@ perfect and nothing overlapped: no program reaches it, because products over act
 from typing import Any
 
 from bench import KINDS, SHAPES, Bench
-from coordinator import BY_LABEL, Setting, compare
+from coordinator import BY_LABEL, SMALL, Setting, compare
 
 _MACHINE = Setting("machine", "machine")
 _COPY = 256 * 2**20  # bytes: beyond any cache
@@ -34,7 +34,7 @@ def run(bench: Bench) -> list[dict[str, Any]]:
             }  # fmt: skip
             for kind in KINDS:
                 task = {"task": "Training", "kind": kind, **shape, "seed": 0, "lr": 1e-6, "penalty": 1.0}
-                measured = compare(ours, task, 3, bench.enough, 1)["saebook"].median
+                measured = compare(ours, task, 3, bench.enough, 1, SMALL)["saebook"].median
                 auxiliary = d_in // 2 if kind == "topk" else 0
                 entries = batch * (k + auxiliary)
                 products = (

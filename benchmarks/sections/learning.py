@@ -10,7 +10,7 @@ from typing import Any
 
 import text
 from bench import KINDS, Bench
-from coordinator import SETTINGS, Failed
+from coordinator import SETTINGS, SMALL, Failed
 
 _DEAD_AFTER = 16_384  # tokens without firing after which AuxK takes a latent
 _SKIPPED = ("SAELens sparse",)  # the same arithmetic as its dense form, only slower
@@ -31,7 +31,10 @@ def run(bench: Bench) -> list[dict[str, Any]]:
                 if kind not in worker.setting.kinds:
                     continue
                 try:
-                    worker.ask("prepare", **task, **dict(worker.setting.options))
+                    for one in ({**{n: v for n, v in task.items() if n != "file"}, **SMALL}, task):
+                        worker.ask("prepare", **one, **dict(worker.setting.options))
+                        if one is not task:
+                            worker.ask("run", n=2)  # what a step loads once counts for no curve
                     rows += _curve(worker, {"kind": kind, "setting": label}, steps, every)
                     worker.ask("end")
                 except Failed as failure:

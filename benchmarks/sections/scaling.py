@@ -3,7 +3,7 @@
 from typing import Any
 
 from bench import KINDS, Bench
-from coordinator import BY_LABEL, compare
+from coordinator import BY_LABEL, SMALL, compare
 
 _BASE = {"d_in": 128, "d_sae": 1024, "k": 32, "batch": 256, "members": 1}
 _GRID = {
@@ -23,7 +23,7 @@ def run(bench: Bench) -> list[dict[str, Any]]:
                 for value in values[: 2 if bench.quick else None]:
                     shape = {**_BASE, varied: value}
                     task = {"task": "Training", "kind": kind, **shape, "seed": 0, "lr": 1e-6, "penalty": 1.0}
-                    timed = compare(workers, task, 2 if bench.quick else 3, bench.enough / 2)["saebook"]
+                    timed = compare(workers, task, 2 if bench.quick else 3, bench.enough / 2, small=SMALL)["saebook"]
                     if timed.failed:
                         bench.reasons[f"saebook: {kind} {varied} {value}"] = timed.failed
                         continue

@@ -8,7 +8,7 @@ the learning rate is so small that they stay. TopK has a tenth of its latents de
 from typing import Any
 
 from bench import KINDS, SHAPES, Bench, label_rows, same_data
-from coordinator import SETTINGS, compare
+from coordinator import SETTINGS, SMALL, compare
 
 _CHEAP = 2  # shapes, from the first, that are measured with one thread too
 _LAST_ROUNDS = 3  # rounds at the largest shape, where a step takes seconds
@@ -34,13 +34,8 @@ def _shapes(bench: Bench, shapes, threads: int) -> list[dict[str, Any]]:
                 task = {"task": "Training", **shared, "seed": 0, "lr": 1e-6, "penalty": 1.0}
                 able = {label: w for label, w in workers.items() if kind in w.setting.kinds}
                 last = shape == SHAPES[-1]
-                timed = compare(
-                    able,
-                    task,
-                    min(bench.rounds, _LAST_ROUNDS) if last else bench.rounds,
-                    bench.enough,
-                    1 if last else 3,
-                )
+                rounds = min(bench.rounds, _LAST_ROUNDS) if last else bench.rounds
+                timed = compare(able, task, rounds, bench.enough, 1 if last else 3, SMALL)
                 same_data(timed)
                 bench.failures(timed, f"step {kind} {d_in}/{d_sae}")
                 rows += label_rows(timed, {**shared, "threads": threads}, batch)

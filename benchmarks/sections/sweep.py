@@ -28,10 +28,6 @@ def run(bench: Bench) -> list[dict[str, Any]]:
     }  # fmt: skip
     with bench.workers(SETTINGS) as (workers, reasons):
         bench.reasons |= reasons
-        for worker in workers.values():  # what compiles or loads at its first use is not part of a sweep
-            worker.ask("prepare", **{**task, "tokens": 1024}, **dict(worker.setting.options))
-            worker.ask("run", n=1)
-            worker.ask("end")
-        timed = compare(workers, task, 1 if bench.quick else _ROUNDS, 0.0, warm=0)
+        timed = compare(workers, task, 1 if bench.quick else _ROUNDS, 0.0, warm=0, small={"tokens": 1024})
     bench.failures(timed, "sweep")
     return label_rows(timed, {**shape, "saes": len(_PENALTIES) * _SEEDS, "threads": bench.threads}, tokens)

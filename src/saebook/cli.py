@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from saebook.common.errors import UserError
 from saebook.common.names import TIERS
@@ -64,11 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = command("run", _run, "execute one notebook", tier="smoke")
     run.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
-    run.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-        help="a parameter, such as: -p layer 2, -p seeds 0,1,2",
-    )  # fmt: skip
-    run.add_argument("-f", "--file", type=Path, help="parameters from a YAML or JSON file; -p goes before it")
+    _add_parameters(run)
     run.add_argument("-o", "--out", type=Path, help="where to put the executed notebook")
 
     params = command("params", _params, "list what a notebook can be run with")
@@ -84,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
         "estimate", _estimate, "time, memory, disk and download of a tier, before anything runs", tier="cpu"
     )
     estimate.add_argument("names", nargs="*", help="only these notebooks, as PAPER/NAME (default: all)")
+
+    profile = command("profile", _profile, "where the time of a chapter's sweep goes, on one seed", tier="smoke")
+    profile.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
+    _add_parameters(profile)
+    _add_precision(profile)
 
     command("status", _status, "how every notebook stands: fresh, stale, failed or never run, and why", tier="cpu")
 
@@ -103,6 +105,22 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_subject(command("subject", _params, "train an embedded subject model, or measure one"))
     return parser
+
+
+def _add_parameters(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="a parameter, such as: -p layer 2, -p seeds 0,1,2",
+    )  # fmt: skip
+    command.add_argument("-f", "--file", type=Path, help="parameters from a YAML or JSON file; -p goes before it")
+
+
+def _given(options: Options) -> dict[Any, Any]:
+    """The parameters of a command line."""
+    from saebook.book.running import parameters
+
+    given = parameters.read_file(options.file) if options.file else {}
+    return given | parameters.pairs([(name, value) for name, value in options.parameter])
 
 
 def _add_precision(command: argparse.ArgumentParser) -> None:
@@ -133,12 +151,10 @@ def _add_subject(subject: argparse.ArgumentParser) -> None:
 
 
 def _run(options: Options) -> int:
-    from saebook.book.running import parameters, runner
+    from saebook.book.running import runner
 
     _set_precision(options)
-    given = parameters.read_file(options.file) if options.file else {}
-    given |= parameters.pairs([(name, value) for name, value in options.parameter])
-    kept, page = runner.run(options.name, options.tier, given, options.out)
+    kept, page = runner.run(options.name, options.tier, _given(options), options.out)
     if kept.status != "ok":
         _say(f"{options.name} {kept.status}: {kept.error} (see {page})")
         return 1
@@ -175,6 +191,18 @@ def _estimate(options: Options) -> int:
     at_once, threads = parallel.share()
     torch.set_num_threads(threads)  # what a notebook of the book would have
     print("\n".join(estimate.table(list(estimate.estimate(options.tier, names)), at_once)))
+    return 0
+
+
+def _profile(options: Options) -> int:
+    from saebook.common import sidecar
+
+    _set_precision(options)
+    name = sidecar.resolved(options.name)
+
+    from saebook.book import profile
+
+    print("\n".join(profile.table(profile.profile(name, options.tier, _given(options)))))
     return 0
 
 

@@ -21,6 +21,9 @@ def test_every_part_is_written(home, tmp_path, rows):
     made = {f.name: f.read_text("utf-8") for f in (staging / "book" / "_generated").iterdir()}
     assert set(made) == {
         "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "status.html",
+        *(f"speed_{part}.md" for part in (
+            "answer", "targets", "steps", "sweep", "e2e", "evaluation", "learning", "growth", "floor", "machine",
+        )),
     }  # fmt: skip
     assert all(text.endswith("\n") and "nan" not in text.lower().split() for text in made.values())
     assert not any("\n\n" in made[name] for name in made if name.endswith(".html"))

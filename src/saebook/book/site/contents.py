@@ -14,6 +14,7 @@ PROSE = (
     "subject",
     "tuning",
     "choices",
+    "benchmarks",
     "glossary",
     "api",
     "status",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from saebook.book.site import claim_tables, rate_grids
+from saebook.book.site import claim_tables, rate_grids, speed
 from saebook.book.site.rate_grids import markdown_table
 from saebook.book.site.result_box import without_blank_lines
 from saebook.book.status import State
@@ -31,6 +31,7 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
         "ledger.html": claim_tables.table(rows, chapters), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "status.html": status_table(states),
+        **speed.parts(home),
     }  # fmt: skip
     for name, text in parts.items():
         (home / name).write_text(text, "utf-8")
