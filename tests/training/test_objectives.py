@@ -302,7 +302,7 @@ def test_gradients_are_clipped_per_member(small_subject):
     for parameter in state.stack.parameters():
         parameter.grad = torch.stack([torch.full(parameter.shape[1:], size) for size in sizes])
     before = [p.grad.clone() for p in state.stack.parameters()]
-    state._clip(10.0)
+    state.adam._clip(10.0)
     norms = [torch.cat([p.grad[i].flatten() for p in state.stack.parameters()]).norm().item() for i in range(3)]
     assert norms[1] == pytest.approx(10.0, rel=1e-5) and max(norms[0], norms[2]) < 10.0
     for old, parameter in zip(before, state.stack.parameters(), strict=True):

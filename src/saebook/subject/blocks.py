@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from saebook.subject import elementwise
 from saebook.subject.sites import Precision, Site
 
 _SHORT = 256  # positions up to which attention makes all its scores at once: faster there than the fused kernel
@@ -104,13 +105,8 @@ class Attention:
 
 
 def _scored(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention [B, H, T, E] as two batched products, with every score in memory; its softmax in float32 at least."""
-    positions, width = q.shape[-2:]
-    future = torch.full((positions, positions), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
-    q, k, flat = (part.flatten(0, 1) for part in (q, k, v))
-    scores = torch.baddbmm(future, q, k.transpose(1, 2), alpha=width**-0.5)
-    wide = torch.float32 if q.dtype is torch.bfloat16 else q.dtype
-    return torch.bmm(scores.softmax(-1, dtype=wide).to(q.dtype), flat).view_as(v)
+    """Attention [B, H, T, E] as two batched products, with every score in memory."""
+    return elementwise.attention(*(part.flatten(0, 1) for part in (q, k, v))).view_as(v)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

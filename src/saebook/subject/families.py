@@ -4,7 +4,6 @@ A model is covered if its Hugging Face configuration asks for nothing that the b
 model's own wherever its layout allows.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saebook.subject.blocks import MLP, Attention, Block, LayerNorm, Linear, RMSNorm, Rotary, Transformer
+from saebook.subject.elementwise import gelu_tanh
 
-_gelu_tanh = functools.partial(F.gelu, approximate="tanh")
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_new": _gelu_tanh, "gelu_pytorch_tanh": _gelu_tanh, "gelu": F.gelu, "relu": F.relu, "silu": F.silu, "swish": F.silu,
+    "gelu_new": gelu_tanh, "gelu_pytorch_tanh": gelu_tanh, "gelu": F.gelu, "relu": F.relu, "silu": F.silu, "swish": F.silu,
 }  # fmt: skip
 # Scalings whose frequencies do not depend on the length of the text.
 _ROPE_TYPES = ("default", "linear", "llama3")

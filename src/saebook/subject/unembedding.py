@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from saebook.subject import elementwise
+
 # Tokens and vocabulary entries whose logits exist at one time: on a CPU they stay in its second cache.
 CHUNK = {"cpu": (128, 1024), "cuda": (16_384, 4096)}
 
@@ -63,8 +65,7 @@ class Unembedding:
             logits = piece.logits(part)
             higher = torch.maximum(top, logits.amax(1, keepdim=True))
             shrink = (top - higher).exp_()
-            weights = logits.sub_(higher).exp_()
-            mass.mul_(shrink).add_(weights.sum(1, keepdim=True))
+            weights = elementwise.exponentials(logits, higher, mass.mul_(shrink))
             if sum_ is not None:
                 sum_.mul_(shrink).addmm_(weights, piece.W_U.T)
             top = higher
