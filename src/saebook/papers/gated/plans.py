@@ -56,7 +56,7 @@ def _at(rate: float | dict[SiteName, float], site: Site) -> float:
 
 
 def _training(budget: GatedSweep | GatedSites, lr: float) -> TrainConfig:
-    # The paper's beta2 of 0.999 remembers a thousand steps. A run of five hundred never forgets its first gradients with
+    # The paper's beta2 of 0.999 remembers a thousand steps. A run of some hundred never forgets its first gradients with
     # it: steps shrink, a larger rate makes up for that, and then nothing holds a gradient that grows.
     return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, beta2=budget.beta2)
 
