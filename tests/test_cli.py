@@ -70,6 +70,7 @@ def test_library_errors_keep_their_traceback(monkeypatch):
         (["estimate", "gated/fig5_pareto"], "did you mean gated/fig05_pareto"),
         (["tune", "gated.fig05_pareto"], "did you mean gated/fig05_pareto"),
         (["tune", FIGURE], "nothing to tune for"),
+        (["compare", FIGURE], "does not train SAEs at one site"),
         (["book", "--at-once", "0"], "--at-once takes a number"),
         (["params", "gated/fig5_pareto"], "did you mean gated/fig05_pareto"),
         (["new", "nowhere/fig01"], "is not a chapter's name"),

@@ -103,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
 
+    compare = command(
+        "compare", _compare, "train a chapter's SAEs under every setting of the engine and record how far apart they end",
+        tier="cpu",
+    )  # fmt: skip
+    compare.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
+
     _add_subject(command("subject", _params, "train an embedded subject model, or measure one"))
     return parser
 
@@ -250,6 +256,17 @@ def _tune(options: Options) -> int:
     from saebook.book import tune
 
     print(tune.tune(name, options.tier).to_string(index=False))
+    return 0
+
+
+def _compare(options: Options) -> int:
+    from saebook.common import sidecar
+
+    name = sidecar.resolved(options.name)
+
+    from saebook.book import compare
+
+    print(compare.compare(name, options.tier).to_string(index=False))
     return 0
 
 

@@ -138,8 +138,15 @@ def tuning(
 ) -> dict[str, Any]:
     """Record the grid that `name`'s budget was chosen from, beside its recorded result; tuning is asked for explicitly."""
     paper, stem = name.split("/")
+    return beside(f"{paper}/tuning_{stem}", tier, budget, subject, points, findings)
+
+
+def beside(
+    name: str, tier: str, budget: Budget, subject: "Subject", points: "pd.DataFrame", findings: dict
+) -> dict[str, Any]:
+    """Record a result that no chapter makes and that a command was asked for, beside those of the chapters."""
     result = {"parameters": budget.plain(), "findings": _plain(findings), **_about(budget, subject)}
-    _put(folder(tier) / paper / f"tuning_{stem}.json", result, points, None)
+    _put(file(name, tier), result, points, None)
     return result
 
 
