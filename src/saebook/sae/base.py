@@ -218,7 +218,7 @@ class SAEStack(nn.Module):
         return Losses.of_members(parts)
 
     def plain_gradients(self, x: Tensor, dead: Tensor | None = None) -> Losses:
-        """`step_gradients` by autograd."""
+        """`step_gradients` of `x` [B, D] with the latents `dead` [S, M], by autograd."""
         with torch.enable_grad():
             losses = self.loss(x, dead)
             self._write_gradients(losses.total.sum())

@@ -67,7 +67,9 @@ def error_at_equal_l0(one: pd.DataFrame, other: pd.DataFrame) -> float:
 
 PLANS = {
     "activation_functions": Plan(
-        BUDGETS["activation_functions"], activation_functions, Tuner(error_at_equal_l0, (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2))
+        BUDGETS["activation_functions"],
+        activation_functions,
+        Tuner(error_at_equal_l0, (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2)),
     ),
     "dead_latents": Plan(BUDGETS["dead_latents"], dead_latents, ShapeSearch(error_at_equal_l0)),
 }
