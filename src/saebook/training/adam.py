@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from saebook.sae.base import MemberGradients, SAEStack
-from saebook.sae.kernels import compiled, threads
+from saebook.sae.kernels import numba_entries, threads
 from saebook.sae.kernels.active import Entries, Source, rows_of
 
 _NO_ENTRIES = np.empty(0, np.int32)
@@ -32,7 +32,7 @@ class Rate:
     eps: float
 
     def packed(self, dtype: torch.dtype) -> np.ndarray:
-        """The numbers that `compiled.update` takes."""
+        """The numbers that `numba_entries.update` takes."""
         root = 1 / math.sqrt(1 - self.beta2**self.step)
         numbers = [self.lr / (1 - self.beta1**self.step), self.beta1, self.beta2, root, self.eps]
         return np.array(numbers, np.float64 if dtype == torch.float64 else np.float32)
@@ -62,19 +62,21 @@ class Adam:
             unit, sources = name == "W_dec" and self.sae.unit_rows, _sources(rows)
             if clip_norm or not sources:
                 g = updates[name] if clip_norm else self._dense(name, rows, i)
-                loop = functools.partial(compiled.update, g.numpy(), W, m, v, factor, unit, adam)
+                loop = functools.partial(numba_entries.update, g.numpy(), W, m, v, factor, unit, adam)
             else:
-                loop = functools.partial(compiled.update_by_entries, *sources, W, m, v, name == "W_dec", unit, adam)
+                loop = functools.partial(
+                    numba_entries.update_by_entries, *sources, W, m, v, name == "W_dec", unit, adam
+                )
             threads.ranges(loop, len(W))
         for name, vector in gradients.vectors.items():
-            compiled.update(vector.numpy()[None], *self._rows(name, i), factor, False, adam, 0, 1)
+            numba_entries.update(vector.numpy()[None], *self._rows(name, i), factor, False, adam, 0, 1)
 
     def _dense(self, name: str, rows: Tensor | list[Source], i: int) -> Tensor:
         """The gradient [M, D] of a matrix, projected if it is the decoder's."""
         gradient, W = rows_of(rows), self.sae.W_dec[i]
         if name == "W_dec":
             g, w = gradient.numpy(), W.numpy()
-            threads.ranges(functools.partial(compiled.project, g, w), len(w))
+            threads.ranges(functools.partial(numba_entries.project, g, w), len(w))
         return gradient
 
     def _rows(self, name: str, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -127,7 +129,7 @@ class Adam:
 
 
 def _sources(rows: Tensor | list[Source]) -> tuple[tuple, tuple] | None:
-    """One or two sources as `compiled.update_by_entries` takes them; None where the gradient is no sum over entries."""
+    """One or two sources as `numba_entries.update_by_entries` takes them; None where the gradient is no sum over entries."""
     if isinstance(rows, Tensor):
         return None
     entries = [

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saebook.sae.kernels import compiled, threads
+from saebook.sae.kernels import numba_entries, threads
 from saebook.sae.kernels.precision import Precision, product
 
 # Share of active latents up to which entries cost less than products, at a width of 128; it falls with the root of the
@@ -99,7 +99,7 @@ class Entries:
     def take(self, dense: Tensor) -> Tensor:
         """As `Grid.take`: [n]."""
         out, rows = torch.zeros_like(self.h), _bits(dense)
-        compiled.take(self.begin, self.end, self.latent, rows, out.numpy())
+        numba_entries.take(self.begin, self.end, self.latent, rows, out.numpy())
         return out
 
     def values(self, dense: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class Entries:
         """As `Grid.decode`."""
         out, f, W = torch.zeros(len(self.begin), W_dec.shape[1], dtype=W_dec.dtype), values.numpy(), W_dec.numpy()
         threads.ranges(
-            lambda first, last: compiled.decode(self.begin, self.end, self.latent, f, W, first, last, out.numpy()),
+            lambda first, last: numba_entries.decode(self.begin, self.end, self.latent, f, W, first, last, out.numpy()),
             len(out),
         )
         return out
@@ -119,7 +119,9 @@ class Entries:
         """As `Grid.dots`."""
         out, rows, W = torch.zeros(len(self.latent), dtype=g.dtype), g.numpy(), W_dec.numpy()
         threads.ranges(
-            lambda first, last: compiled.dots(self.begin, self.end, self.latent, rows, W, first, last, out.numpy()),
+            lambda first, last: numba_entries.dots(
+                self.begin, self.end, self.latent, rows, W, first, last, out.numpy()
+            ),
             len(g),
         )
         return out
@@ -129,7 +131,7 @@ class Entries:
         error, out = torch.neg(x), torch.zeros(len(self.latent), dtype=x.dtype)
         f, W = values.numpy(), W_dec.numpy()
         threads.ranges(
-            lambda first, last: compiled.decode_and_dots(
+            lambda first, last: numba_entries.decode_and_dots(
                 self.begin, self.end, self.latent, f, W, first, last, error.numpy(), out.numpy()
             ),
             len(x),
@@ -140,7 +142,7 @@ class Entries:
         """As `Grid.sums`."""
         starts, order, _ = self.by_latent()
         out = torch.empty(self.d_sae, dtype=values.dtype)
-        compiled.sum_by_latent(starts, order, values.numpy(), out.numpy())
+        numba_entries.sum_by_latent(starts, order, values.numpy(), out.numpy())
         return out
 
     def rows(self, values: Tensor, table: Tensor) -> Tensor:
@@ -148,7 +150,7 @@ class Entries:
         out = torch.zeros(self.d_sae, table.shape[1], dtype=table.dtype)
         f, by_token = values.numpy(), table.numpy()
         threads.ranges(
-            lambda first, last: compiled.rows_by_latent(*self.by_latent(), f, by_token, first, last, out.numpy()),
+            lambda first, last: numba_entries.rows_by_latent(*self.by_latent(), f, by_token, first, last, out.numpy()),
             self.d_sae,
         )
         return out
@@ -157,15 +159,15 @@ class Entries:
         """As `Grid.counts`."""
         starts, order, _ = self.by_latent()
         out = torch.empty(self.d_sae, dtype=torch.long)
-        compiled.count_by_latent(starts, order, values.numpy(), out.numpy())
+        numba_entries.count_by_latent(starts, order, values.numpy(), out.numpy())
         return out
 
     def by_latent(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`(starts [M+1], order [n], token [n])`: the entries sorted by latent (`compiled.by_latent`), once."""
+        """`(starts [M+1], order [n], token [n])`: the entries sorted by latent (`numba_entries.by_latent`), once."""
         if self._sorted is None:
             n = len(self.latent)
             self._sorted = np.empty(self.d_sae + 1, np.int64), np.empty(n, np.int32), np.empty(n, np.int32)
-            compiled.by_latent(self.begin, self.end, self.latent, *self._sorted)
+            numba_entries.by_latent(self.begin, self.end, self.latent, *self._sorted)
         return self._sorted
 
 
@@ -176,7 +178,7 @@ def above(h: Tensor, theta: Tensor, d_in: int, precision: Precision) -> Active:
     """The latents whose product `h` [B, M] (or its bfloat16) lies above `theta` [M], in the form that costs less at `d_in`."""
     if h.device.type == "cpu":
         rows, limit, counts = _bits(h), theta.numpy(), np.empty(len(h), np.int32)
-        threads.ranges(lambda first, last: compiled.count_above(rows, limit, first, last, counts), len(h))
+        threads.ranges(lambda first, last: numba_entries.count_above(rows, limit, first, last, counts), len(h))
         ends = np.cumsum(counts, dtype=np.int64)
         if ends[-1] <= _CROSSOVER[precision] * math.sqrt(_WIDTH / d_in) * h.numel():
             begin, latent, value = (
@@ -185,7 +187,8 @@ def above(h: Tensor, theta: Tensor, d_in: int, precision: Precision) -> Active:
                 torch.empty(int(ends[-1]), dtype=theta.dtype),
             )
             threads.ranges(
-                lambda first, last: compiled.fill_above(rows, limit, first, last, begin, latent, value.numpy()), len(h)
+                lambda first, last: numba_entries.fill_above(rows, limit, first, last, begin, latent, value.numpy()),
+                len(h),
             )
             return Entries(begin, ends, latent, value, len(theta))
     h = h.to(theta.dtype)
@@ -205,7 +208,8 @@ def strongest(h: Tensor, bias: Tensor, k: int, columns: Tensor | None = None) ->
         torch.empty(len(h) * k, dtype=bias.dtype),
     )
     threads.ranges(
-        lambda first, last: compiled.strongest(rows, shift, among, k, first, last, end, latent, value.numpy()), len(h)
+        lambda first, last: numba_entries.strongest(rows, shift, among, k, first, last, end, latent, value.numpy()),
+        len(h),
     )
     return Entries(np.arange(len(h), dtype=np.int64) * k, end, latent, value, len(bias))
 
