@@ -20,7 +20,7 @@ def run(bench: Bench) -> list[dict[str, Any]]:
                 "task": "EndToEnd", "above_prepared": True, **shape, **text.files(bench.folder), "subject": text.SUBJECT, "layer": text.LAYER,
                 "count": count, "lr": 1e-3, "penalty": 0.1,
             }  # fmt: skip
-            timed = compare(workers, task, bench.rounds, 2 * bench.enough)
+            timed = compare(workers, task, bench.rounds, 2 * bench.enough, small={"count": 1})
             bench.failures(timed, f"e2e step of {count} rows")
             rows += label_rows(timed, {**shape, "threads": bench.threads}, shape["batch"])
     return rows

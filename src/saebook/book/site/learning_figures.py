@@ -11,6 +11,7 @@ from saebook.plotting import style
 
 # Okabe and Ito's palette, one colour a library; a second setting of the same library is dashed, a third dotted.
 _COLOURS = {"saebook": "#000000", "SAELens": "#D55E00", "dictionary_learning": "#0072B2", "sparsify": "#009E73"}
+# The first setting is drawn below all others and broad: where curves lie on top of each other it still shows.
 _LINES = ("-", "--", ":")
 _LABELS = {"batch": "tokens in a batch", "members": "SAEs in a stack", "d_sae": "latents"}
 
@@ -29,7 +30,14 @@ def learning(rows: pd.DataFrame, kinds: Mapping[str, str]) -> Figure:
             for setting in settings:
                 of = rows[(rows.kind == kind) & (rows.setting == setting)]
                 colour, line = _look(setting, settings)
-                axis.plot(of[over], of.normalised_mse, color=colour, linestyle=line, label=setting)
+                axis.plot(
+                    of[over],
+                    of.normalised_mse,
+                    color=colour,
+                    linestyle=line,
+                    label=setting,
+                    linewidth=4.0 if setting == settings[0] else 1.5,
+                )
             style.logarithmic(axis.yaxis)
             axis.set_xlabel({"step": "steps", "seconds": "seconds of steps"}[over])
             axis.set_ylabel("normalised MSE" if not column else "")
