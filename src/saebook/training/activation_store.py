@@ -22,8 +22,8 @@ from torch import Tensor
 from saebook.common import fingerprint, hardware, paths
 from saebook.common.errors import UserError
 from saebook.common.progress import bar
-from saebook.common.records import Records
 from saebook.subject.model import Site, Subject
+from saebook.subject.records import Records
 from saebook.subject.sites import Precision
 
 _GIB = "SAEBOOK_ACTIVATIONS_GIB"

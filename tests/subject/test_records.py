@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from saebook.common import records
-from saebook.common.records import Records
+from saebook.subject.records import Records
 
 ROWS, WIDTH, TOTAL = 5, 3, 17  # four records; the last has two rows
 SIZE = (ROWS + 1) * WIDTH * 4  # bytes of a whole record with its checksum
@@ -106,7 +106,7 @@ def test_folder_in_use_is_not_removed(tmp_path):
     used, limit = opened(tmp_path, "used", 3 * SIZE), 3 * SIZE
     assert used.put(0, made(0))
     program = (
-        "import sys; from pathlib import Path; from saebook.common.records import Records;"
+        "import sys; from pathlib import Path; from saebook.subject.records import Records;"
         f"kept = Records(Path({str(tmp_path)!r}) / 'other', {ROWS}, {WIDTH}, {TOTAL}, {limit});"
         "import numpy as np; x = np.ones((5, 3), np.float32); print([kept.put(i, x) for i in range(3)])"
     )
