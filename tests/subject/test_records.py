@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from saebook.common import records
+from saebook.subject import records
 from saebook.subject.records import Records
 
 ROWS, WIDTH, TOTAL = 5, 3, 17  # four records; the last has two rows
