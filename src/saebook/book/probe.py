@@ -94,7 +94,7 @@ def _step(stack: SAEStack, batch: torch.Tensor | Reference, method: Method) -> f
     """Seconds of one training step of a stack on a batch."""
     x = batch.x if isinstance(batch, Reference) else batch
     stack.init_bias(stack.prepare(x)[0])
-    state = TrainState(stack, method.training, method.objective)
+    state = TrainState(stack, method.training, method.objective, precision=precision.current(x.device.type))
     state.step(batch, 0)
     return seconds_of(lambda: [state.step(batch, step) for step in range(1, _STEPS + 1)]) / _STEPS
 
