@@ -13,7 +13,7 @@ from saebook.book.site import learning_figures
 from saebook.book.site.rate_grids import markdown_table
 from saebook.book.site.targets import KINDS, LIBRARY, OURS, SHAPE, Recorded, answer, read, targets
 
-_SECTIONS = ("steps", "sweep", "e2e", "evaluation", "learning", "scaling", "floor")
+_SECTIONS = ("steps", "sweep", "e2e", "evaluation", "learning", "scaling", "floor", "book")
 
 
 def parts(home: Path) -> dict[str, str]:

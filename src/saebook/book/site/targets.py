@@ -81,6 +81,10 @@ def targets(kept: dict[str, Recorded]) -> list[Target]:
                 made.append(
                     Target(f"its memory, as a share of the reference's, {batch} tokens", share, 0.5, below=True)
                 )
+    if "book" in kept:
+        made.append(
+            Target("the cpu book at its former tokens, in minutes", kept["book"].rows.seconds[0] / 60, 10, below=True)
+        )
     return made
 
 
