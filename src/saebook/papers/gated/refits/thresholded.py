@@ -59,7 +59,7 @@ def pruned(
         rows_of("train", choice_rows, subject, data),
         rows_of("validation", data.eval_rows, subject, data),
     )
-    with torch.inference_mode():
+    with torch.no_grad():
         x = subject.activations(seen, site)[:, data.skip :].flatten(0, 1)
         tried = {share: [prune(sae, x, share) for sae in saes] for share in shares}
     scored = {share: measured(made, runs, method, subject, site, seen, data.skip) for share, made in tried.items()}
