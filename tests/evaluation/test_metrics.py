@@ -203,9 +203,9 @@ def test_memory_is_bounded(small_subject, site, rows, monkeypatch):
 
 
 def test_sums_are_read_once_however_many_rows(small_subject, site, rows, monkeypatch):
-    """Each reading of a number waits for the device."""
+    """Each reading of a number waits for the device. `numpy` alone does not: compiled loops see a CPU's tensors through it."""
     readings = []
-    for name in ("item", "tolist", "__float__", "__int__", "__bool__", "cpu", "numpy"):
+    for name in ("item", "tolist", "__float__", "__int__", "__bool__", "cpu"):
         original = getattr(torch.Tensor, name)
 
         def counted(self, *args, original=original, **options):

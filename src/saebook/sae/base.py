@@ -314,7 +314,7 @@ class SAEStack(nn.Module):
         return {"W_enc": 2, "W_dec": 1} | dict.fromkeys(self.per_latent, 1)
 
     def latent_rows(self, tensor: Tensor, name: str) -> Tensor:
-        """A view of one member's `tensor`, in the shape of parameter `name`, with latents along its first axis."""
+        """A view [M, D] of one member's `tensor`, [M, D] or [D, M] as parameter `name` is: latents along its first axis."""
         return tensor.T if self.latent_slices()[name] == 2 else tensor
 
     @torch.no_grad()
