@@ -2,7 +2,7 @@
 
 The environment variable SAEBOOK_PRECISION says which: "fp32", "bf16", or "auto", the default, which takes bfloat16 where a
 probe of this processor gains by it. The probe's answer is kept on disk, so that later processes agree with the first.
-Evaluation and everything else computes in single precision always.
+The pass of the subject that makes training's activations follows it; evaluation computes in single precision always.
 """
 
 import json
