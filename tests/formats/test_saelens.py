@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from saebook.common.errors import UserError
 from saebook.formats import saelens
@@ -49,6 +50,37 @@ def test_own_files_round_trip(kind, per_token):
     dead = (torch.arange(again.d_sae) >= 20)[None]
     assert torch.allclose(again.loss(x, dead).total, alone.loss(x, dead).total, rtol=1e-6)
     assert torch.allclose(tensors["W_dec"].norm(dim=1), torch.ones(M), atol=1e-5)
+
+
+class Draws(TorchDispatchMode):
+    """Counts the random operations that make numbers; on the device "meta" they make none."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.count += torch.Tag.nondeterministic_seeded in func.tags and not out.is_meta
+        return out
+
+
+@pytest.mark.parametrize("kind", names())
+def test_loading_draws_nothing_and_fills_every_tensor(kind, monkeypatch):
+    stack, reserve = made(kind, transposed=False), torch.empty_strided
+    cfg, tensors = saelens.pack(stack, 1)
+    # Memory that a tensor of the file does not overwrite would show.
+    monkeypatch.setattr(torch, "empty_strided", lambda *shape, **options: reserve(*shape, **options).fill_(torch.nan))
+    with Draws() as draws:
+        again = saelens.from_saelens(cfg, tensors)
+    assert draws.count == 0
+    own, alone = dict(again.state_dict()), stack.member(1).state_dict()
+    assert {n: t.stride() for n, t in own.items()} == {n: t.stride() for n, t in alone.items()}
+    assert all(p.requires_grad for p in again.parameters())
+    cfg_again, tensors_again = saelens.pack(again, 0)
+    assert cfg_again == cfg
+    torch.testing.assert_close(tensors_again, tensors, rtol=1e-6 if kind == "normalised_relu" else 0, atol=0)
+    with Draws() as draws:
+        made(kind)
+    assert draws.count > 0
 
 
 def test_own_files_that_contradict_themselves_are_refused():
@@ -148,6 +180,8 @@ def test_files_by_saelens_compute_the_same_here(architecture, options, expected)
     assert stack.architecture == expected and stack.per_token == (options.get("normalised") == "layer_norm")
     assert_computes(stack, computed)
     assert saelens.from_saelens(cfg, tensors, expected).architecture == expected
+    if expected == "topk":
+        assert stack.variance == D  # a file of SAELens has none: that of a new stack
 
 
 def test_jumprelu_without_a_shift_is_prolu():

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses, Member, SAEStack, geometric_median
+from saebook.sae.base import Member, SAEStack, geometric_median
 from saebook.sae.gated import Gated
 from saebook.sae.kernels import active
+from saebook.sae.losses import Losses
 from saebook.sae.registry import build, get, names
 from saebook.sae.topk import TopK
 

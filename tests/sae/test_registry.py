@@ -45,7 +45,8 @@ def test_new_file_is_a_new_architecture(tmp_path, monkeypatch):
     package = Path(registry.__file__).parent
     (tmp_path / "soft.py").write_text(
         "import torch\n"
-        "from saebook.sae.base import Losses, SAEStack, Weight\n"
+        "from saebook.sae.base import SAEStack, Weight\n"
+        "from saebook.sae.losses import Losses\n"
         "from saebook.sae.registry import register\n\n\n"
         "@register('soft', label='Soft', colour='#123456')\n"
         "class Soft(SAEStack):\n"

@@ -15,6 +15,7 @@ from torch import Tensor
 from saebook.common.errors import UserError
 from saebook.sae import registry
 from saebook.sae.base import Member, SAEStack
+from saebook.sae.initial import unfilled
 
 LAYOUT = 1  # part of a run's key: raise it when files written before would be read as other SAEs
 SAELENS_VERSION = "6.54.12"  # without a version >= 6.0.0 SAELens reads a file by its old rules and drops `metadata`
@@ -137,21 +138,23 @@ def _filled(stack: type[SAEStack], options: dict, cfg: dict, tensors: dict[str, 
     member = Member(metadata.get("seed", 0), cfg.get("k", metadata.get("sparsity", 0.0)))
     options |= {"per_token": per_token, "dtype": tensors["W_enc"].dtype}
     try:
-        single = stack(cfg["d_in"], cfg["d_sae"], (member,), **options)
+        single = unfilled(stack, cfg["d_in"], cfg["d_sae"], (member,), **options)
     except TypeError as error:
         raise UserError(
             f"this SAE cannot be loaded: {stack.architecture} does not take its options ({error})"
         ) from None
     state = single.state_dict()
-    names = set(single.saelens_tensors({name: tensor[0] for name, tensor in state.items() if tensor.ndim}))
+    # Only the names are asked for, so tensors without rows do.
+    names = set(single.saelens_tensors({name: tensor[0, :0] for name, tensor in state.items() if tensor.ndim}))
     _require(names == set(tensors), f"tensors {', '.join(sorted(names ^ set(tensors)))} are missing or not known")
     for name, tensor in stack.own_tensors(tensors).items():
         shape = tuple(state[name].shape[1:])
         _require(tuple(tensor.shape) == shape, f"{name} has shape {tuple(tensor.shape)}, not {shape}")
         state[name][0] = tensor
-    for name, tensor in state.items():
-        if not tensor.ndim and name in metadata:
-            tensor.fill_(metadata[name])
+    for name, constant in state.items():
+        if not constant.ndim:
+            # SAELens writes none. What TopK's losses are divided by is then d_in, as in a new stack.
+            constant.fill_(metadata.get(name, cfg["d_in"]))
     return single
 
 

@@ -10,7 +10,6 @@ write its gradients by hand (`member_gradients`): one dense product, and from th
 """
 
 import copy
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from saebook.common.errors import UserError
-from saebook.sae.kernels.active import Source, rows_of
+from saebook.sae import initial
+from saebook.sae.kernels.active import rows_of
 from saebook.sae.kernels.precision import Precision
+from saebook.sae.losses import Losses, MemberGradients
 
 # Reconstructions [s, B, D] of s members -> their loss terms [s], and the gradient [s, B, D] of the terms' sum.
 Pull = Callable[[Tensor], tuple[dict[str, Tensor], Tensor]]
@@ -49,49 +50,6 @@ class Member:
             raise UserError(f"seed must be a whole number from 0 to 2^63 - 1, not {self.seed}")
         if not (math.isfinite(self.sparsity) and self.sparsity >= 0):
             raise UserError(f"sparsity must be a finite number of at least 0, not {self.sparsity}")
-
-
-@dataclass
-class MemberGradients:
-    """The gradients of one member's loss, with its `terms`, its `l0`, and which latents `fired` [M].
-
-    `matrices`: by parameter, rows [M, D] latent by latent, as such or as the sources that they add up to; `vectors`: the
-    rest. A gradient of `W_dec` may have a part along its row, on which nothing depends.
-    """
-
-    terms: dict[str, Tensor]
-    l0: Tensor
-    fired: Tensor
-    matrices: dict[str, Tensor | list[Source]]
-    vectors: dict[str, Tensor]
-
-
-@dataclass
-class Losses:
-    """Batch means per member: `total` [S], its `terms` [S] each, `l0` [S], and which latents `fired` [S, M]."""
-
-    total: Tensor
-    terms: dict[str, Tensor]
-    l0: Tensor
-    fired: Tensor
-
-    @classmethod
-    def of(cls, terms: dict[str, Tensor], active: Tensor) -> "Losses":
-        """The losses whose `terms` [S] add up to the total, with the latents that are `active` [S, B, M]."""
-        total = functools.reduce(torch.add, terms.values())
-        return cls(total, terms, active.sum(-1).to(total.dtype).mean(-1), active.any(1))
-
-    @classmethod
-    def of_members(cls, parts: list[MemberGradients]) -> "Losses":
-        """The losses of members whose gradients were taken one by one."""
-        terms = {name: torch.stack([part.terms[name] for part in parts]) for name in parts[0].terms}
-        total = functools.reduce(torch.add, terms.values())
-        return cls(total, terms, torch.stack([part.l0 for part in parts]), torch.stack([part.fired for part in parts]))
-
-    def detached(self) -> "Losses":
-        """The same numbers, without their graph."""
-        terms = {name: term.detach() for name, term in self.terms.items()}
-        return Losses(self.total.detach(), terms, self.l0.detach(), self.fired)
 
 
 class SAEStack(nn.Module):
@@ -132,22 +90,17 @@ class SAEStack(nn.Module):
             raise UserError("a stack needs at least one member and one latent")
         self.d_in, self.d_sae, self.members = d_in, d_sae, tuple(members)
         self.per_token, self.transposed = per_token, transposed
-        directions = torch.stack([self._directions(m.seed) for m in members]).to(device, dtype)
+        directions = initial.directions([m.seed for m in members], d_sae, d_in, device, dtype)
         # The encoder starts as the decoder transposed in every architecture, so that none gains by its initialisation.
         # The Top-k paper's Figure 15 asks what else it could be: directions of its own, of the same norm.
-        towards = (
-            directions if transposed else torch.stack([self._directions(-1 - m.seed) for m in members]).to(directions)
-        )
+        own = [-1 - m.seed for m in members]
+        towards = directions if transposed else initial.directions(own, d_sae, d_in, device, dtype)
         # In memory it lies latent by latent too: a step reads and writes the columns of active latents.
         self.W_enc = Weight(towards.clone().transpose(1, 2))
         self.W_dec = Weight(directions.clone())
         self.b_dec = Weight(directions.new_zeros(len(members), d_in))
         for name in self.per_latent:
             self.register_parameter(name, nn.Parameter(directions.new_zeros(len(members), d_sae)))
-
-    def _directions(self, seed: int) -> Tensor:
-        rows = torch.randn(self.d_sae, self.d_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        return rows / rows.norm(dim=1, keepdim=True)
 
     @property
     def sparsity(self) -> list[float]:
@@ -215,7 +168,7 @@ class SAEStack(nn.Module):
             part = self.member_gradients(i, x, None if dead is None else dead[i])
             self.write(i, part)
             parts.append(part)
-        return Losses.of_members(parts)
+        return Losses.of_members(parts, len(x))
 
     def plain_gradients(self, x: Tensor, dead: Tensor | None = None) -> Losses:
         """`step_gradients` of `x` [B, D] with the latents `dead` [S, M], by autograd."""

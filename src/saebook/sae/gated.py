@@ -5,9 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses, MemberGradients, SAEStack, Weight
+from saebook.sae.base import SAEStack, Weight
 from saebook.sae.kernels.active import Active, Source, above
 from saebook.sae.kernels.precision import encoder_product
+from saebook.sae.losses import Losses, MemberGradients, sum_of_squares
 from saebook.sae.registry import register
 
 
@@ -60,19 +61,17 @@ class Gated(SAEStack):
 
     def member_gradients(self, i: int, x: Tensor, dead: Tensor | None = None) -> MemberGradients:
         batch, W_dec = len(x), self.W_dec[i]
-        weight = self.members[i].sparsity / batch
+        weight, scale = self.members[i].sparsity / batch, 2.0 / batch
         xc = x - self.b_dec[i]
         h = encoder_product(xc, self.W_enc[i], self.precision)
-        active = above(
-            h, -self.b_gate[i], self.d_in, self.precision
-        )  # where the gate is open: no other latent gets a gradient
+        # Where the gate is open: no other latent gets a gradient.
+        active = above(h, -self.b_gate[i], self.precision)
         via_gate = active.values(active.h + active.of(self.b_gate[i]))
         f = active.values(self._magnitude(i, xc, active).relu_())
-        error, d_mag = active.compare(f, W_dec, xc)
-        error_via_gate, d_gate = active.compare(via_gate, W_dec, xc)
-        d_mag.mul_(2.0 / batch).mul_(f > 0)
-        d_gate = active.values(d_gate.mul_(2.0 / batch).add_(weight))
-        g, g_via_gate = error * (2.0 / batch), error_via_gate * (2.0 / batch)
+        g, d_mag = active.compare(f, W_dec, xc, scale)
+        g_via_gate, d_gate = active.compare(via_gate, W_dec, xc, scale)
+        d_mag.mul_(f.sign())  # no latent is negative
+        d_gate = active.values(d_gate.add_(weight))
         matrices, vectors, through = self._encoder_gradients(i, xc, active, d_gate, d_mag)
         matrices["W_dec"] = [Source(active, f, g)]
         vectors["b_dec"] = g.sum(0)
@@ -82,12 +81,11 @@ class Gated(SAEStack):
         # b_dec acts on the output and, through the centring, on both pre-activations.
         vectors["b_dec"] -= through
         terms = {
-            "reconstruction": error.square().sum() / batch,
+            "reconstruction": sum_of_squares(g) / (2 * scale),
             "sparsity": via_gate.sum() * weight,
-            "auxiliary": error_via_gate.square().sum() / batch,
+            "auxiliary": sum_of_squares(g_via_gate) / (2 * scale),
         }
-        counts = active.counts(f)
-        return MemberGradients(terms, counts.sum().to(x.dtype) / batch, counts > 0, {**matrices}, vectors)
+        return MemberGradients(terms, active.counts(f), {**matrices}, vectors)
 
     # What a variant with other encoders overrides (`gated_variants`) --------------------------------------------------
 

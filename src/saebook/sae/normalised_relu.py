@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses, MemberGradients, Pull, SAEStack, Weight
+from saebook.sae.base import Pull, SAEStack, Weight
 from saebook.sae.kernels.active import Active, Source, above
 from saebook.sae.kernels.precision import encoder_product
+from saebook.sae.losses import Losses, MemberGradients
 from saebook.sae.registry import register
 
 
@@ -81,12 +82,12 @@ class NormalisedReLU(SAEStack):
                 own = {name: term[place] for name, term in terms.items()}
                 parts.append(self._backward(i, x, active, f, own, g[place].contiguous()))
                 self.write(i, parts[-1])
-        return Losses.of_members(parts)
+        return Losses.of_members(parts, len(x))
 
     def _forward(self, i: int, x: Tensor) -> tuple[Active, Tensor, Tensor]:
         """Member i's active latents, their values over the norms of their decoder rows, and reconstructions [B, D]."""
         h = encoder_product(x, self.W_enc[i], self.precision)
-        active = above(h, -self.b_enc[i], self.d_in, self.precision)
+        active = above(h, -self.b_enc[i], self.precision)
         f = active.values(active.h + active.of(self.b_enc[i]))
         return active, f, active.decode(f / active.of(self._norms(i)), self.W_dec[i]).add_(self.b_dec[i])
 
@@ -96,12 +97,11 @@ class NormalisedReLU(SAEStack):
         """Gradients from `g` [B, D], that of member i's reconstructions, with lambda/D ||f||_1 added to `terms`."""
         batch, norms, weight = len(x), self._norms(i), self.members[i].sparsity / self.d_in
         df = active.values((active.dots(g, self.W_dec[i]) / active.of(norms)).add_(weight / batch))
-        counts = active.counts(f)
         # The decoder's gradient without its part along each row, which would only change the norm (`SAEStack.write`).
         matrices = {"W_dec": [Source(active, f / active.of(norms), g)], "W_enc": [Source(active, df, x)]}
         vectors = {"b_enc": active.sums(df), "b_dec": g.sum(0)}
         terms = terms | {"sparsity": weight * f.sum() / batch}
-        return MemberGradients(terms, counts.sum().to(x.dtype) / batch, counts > 0, {**matrices}, vectors)
+        return MemberGradients(terms, active.counts(f), {**matrices}, vectors)
 
     def _norms(self, i: int) -> Tensor:
         return torch.linalg.vector_norm(self.W_dec[i], dim=-1)

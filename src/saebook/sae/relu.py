@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses, MemberGradients, SAEStack, Weight
+from saebook.sae.base import SAEStack, Weight
 from saebook.sae.kernels.active import Active, Source, above
 from saebook.sae.kernels.precision import encoder_product
+from saebook.sae.losses import Losses, MemberGradients, sum_of_squares
 from saebook.sae.registry import register
 
 
@@ -34,19 +35,17 @@ class ReLU(SAEStack):
 
     def member_gradients(self, i: int, x: Tensor, dead: Tensor | None = None) -> MemberGradients:
         batch, W_enc, W_dec = len(x), self.W_enc[i], self.W_dec[i]
-        weight = self.members[i].sparsity / batch
+        weight, scale = self.members[i].sparsity / batch, 2.0 / batch
         xc = x - self.b_dec[i]
-        active = above(encoder_product(xc, W_enc, self.precision), self._theta(i), self.d_in, self.precision)
+        active = above(encoder_product(xc, W_enc, self.precision), self._theta(i), self.precision)
         f = self._values(active, i)
-        error, df = active.compare(f, W_dec, xc)
-        g = error * (2.0 / batch)
-        d_pre, d_bias = self._split(active.values(df.mul_(2.0 / batch).add_(weight)), f)
-        d_b_enc, counts = active.sums(d_bias), active.counts(f)
+        g, df = active.compare(f, W_dec, xc, scale)
+        d_pre, d_bias = self._split(active.values(df.add_(weight)), f)
+        d_b_enc = active.sums(d_bias)
         through = d_b_enc if d_pre is d_bias else active.sums(d_pre)
         return MemberGradients(
-            {"reconstruction": error.square().sum() / batch, "sparsity": f.sum() * weight},
-            counts.sum().to(x.dtype) / batch,
-            counts > 0,
+            {"reconstruction": sum_of_squares(g) / (2 * scale), "sparsity": f.sum() * weight},
+            active.counts(f),
             {"W_dec": [Source(active, f, g)], "W_enc": [Source(active, d_pre, xc)]},
             # b_dec acts twice: on the output, and on the centred input. The latter is summed before it is multiplied.
             {"b_enc": d_b_enc, "b_dec": g.sum(0) - W_enc @ through},

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses, Member, MemberGradients, SAEStack, Weight
+from saebook.sae.base import Member, SAEStack, Weight
 from saebook.sae.kernels.active import Source, strongest
 from saebook.sae.kernels.precision import encoder_product
+from saebook.sae.losses import Losses, MemberGradients, sum_of_squares
 from saebook.sae.registry import register
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
@@ -99,27 +100,25 @@ class TopK(SAEStack):
         xc = x - self.b_dec[i]
         h = encoder_product(xc, W_enc, self.precision)
         active = strongest(h, self.b_enc[i], int(self.members[i].sparsity))
-        f, scale = active.h, 2.0 / (batch * self.variance)
-        error, df = active.compare(f, W_dec, xc)
-        g = error * scale
-        df *= scale
-        d_b_enc, counts = active.sums(df), active.counts(f)
-        terms = {"reconstruction": error.square().sum() / (batch * self.variance)}
+        f, scale = active.h, 2.0 / (batch * float(self.variance))
+        g, df = active.compare(f, W_dec, xc, scale)
+        d_b_enc = active.sums(df)
+        terms = {"reconstruction": sum_of_squares(g) / (2 * scale)}
         terms["auxiliary"] = torch.zeros_like(terms["reconstruction"])
         matrices = {"W_dec": [Source(active, f, g)], "W_enc": [Source(active, df, xc)]}
         revived = dead.nonzero().flatten() if self.aux_weight and dead is not None else None
         if revived is not None and len(revived):
-            # L_aux: its target is x - xhat, the negative of `error`, held fixed.
-            weak = strongest(h, self.b_enc[i], self.k_aux, revived)
-            missed, df = weak.compare(weak.h, W_dec, -error)
-            weight = self.aux_weight / (error - error.mean(0)).square().sum().clamp_min(_TINY)
-            terms["auxiliary"] = weight * missed.square().sum()
-            df *= 2.0 * weight
+            # L_aux: its target is x - xhat, held fixed.
+            weak, target = strongest(h, self.b_enc[i], self.k_aux, revived), g * (-1 / scale)
+            spread = sum_of_squares(target - target.mean(0)).clamp_min(_TINY)
+            aux_scale = 2.0 * self.aux_weight / float(spread)
+            g_weak, df = weak.compare(weak.h, W_dec, target, aux_scale)
+            terms["auxiliary"] = sum_of_squares(g_weak) / (2 * aux_scale)
             d_b_enc += weak.sums(df)
-            matrices["W_dec"].append(Source(weak, weak.h, missed * (2.0 * weight)))
+            matrices["W_dec"].append(Source(weak, weak.h, g_weak))
             matrices["W_enc"].append(Source(weak, df, xc))
         vectors = {"b_enc": d_b_enc, "b_dec": g.sum(0) - W_enc @ d_b_enc}
-        return MemberGradients(terms, counts.sum().to(x.dtype) / batch, counts > 0, {**matrices}, vectors)
+        return MemberGradients(terms, active.counts(f), {**matrices}, vectors)
 
     def saelens_cfg(self, i: int) -> dict[str, object]:
         return {"k": int(self.members[i].sparsity), "rescale_acts_by_decoder_norm": False}

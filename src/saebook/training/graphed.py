@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses, SAEStack
+from saebook.sae.base import SAEStack
 from saebook.sae.kernels import plain
 from saebook.sae.kernels.padded import topk_gradients
 from saebook.sae.kernels.plain import Adam, Matrices
 from saebook.sae.kernels.products import Products
+from saebook.sae.losses import Losses
 from saebook.training import objectives
 from saebook.training.loop import DEAD_EVERY, TrainState
 from saebook.training.objectives import Reference

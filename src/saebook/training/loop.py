@@ -17,10 +17,11 @@ from torch import Tensor
 
 from saebook.common.errors import UserError
 from saebook.common.progress import bar
-from saebook.sae.base import Losses, MemberGradients, SAEStack, geometric_median
+from saebook.sae.base import SAEStack, geometric_median
 from saebook.sae.kernels import threads
 from saebook.sae.kernels.active import Source
 from saebook.sae.kernels.precision import Precision
+from saebook.sae.losses import Losses, MemberGradients
 from saebook.training import objectives
 from saebook.training.adam import Adam, Rate
 from saebook.training.checkpoint import Checkpoint
@@ -29,7 +30,7 @@ from saebook.training.objectives import Reference
 
 _LOG_EVERY = 20  # steps between two readings of the losses: each reading waits for the device
 DEAD_EVERY = 16  # steps between two looks at which latents are dead: each waits for the device
-_SCORED = 8192  # activations whose loss decides what a dead latent is pointed at
+_SCORED, _SCORED_AT_ONCE = 8192, 512  # activations whose loss decides what a dead latent is pointed at
 
 
 class Buffer(Protocol):
@@ -92,7 +93,8 @@ class TrainState:
             self.dead = self.silent > self.training.dead_share * self.training.tokens
         if self.compiled and self.stack.has_own_gradients() and isinstance(batches[0], Tensor):
             inputs = [self.stack.prepare(batch)[0] for batch in batches if isinstance(batch, Tensor)]
-            members = threads.each(lambda i: self._member_steps(i, inputs, first), range(len(self.stack.members)))
+            with threads.resting():
+                members = threads.each(lambda i: self._member_steps(i, inputs, first), range(len(self.stack.members)))
             readings = {step: [member[step] for member in members] for step in members[0]}
         else:
             readings = {step: self._step(batch, step) for step, batch in enumerate(batches, first)}
@@ -116,7 +118,7 @@ class TrainState:
             self.silent[i].add_(self.training.batch).masked_fill_(gradients.fired, 0)
             if self._is_read(step):
                 total = functools.reduce(torch.add, gradients.terms.values())
-                readings[step] = total, gradients.l0, self._dead_share(self.silent[i])
+                readings[step] = total, gradients.l0(len(z)), self._dead_share(self.silent[i])
         return readings
 
     def _step(self, batch: Tensor | Reference, step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -142,8 +144,7 @@ class TrainState:
                 matrices[name] = self.stack.latent_rows(parameter.grad[i], name)
             else:
                 vectors[name] = parameter.grad[i]
-        none = self.silent.new_empty(0)
-        gradients = MemberGradients({}, none, none, matrices, vectors)
+        gradients = MemberGradients({}, self.silent.new_empty(0), matrices, vectors)
         self.adam.member(i, gradients, self._rate(step), self.training.clip_norm)
 
     def _rate(self, step: int) -> Rate:
@@ -174,19 +175,26 @@ class TrainState:
         `x` [n, D] are activations to choose from, by their squared loss.
         """
         dead, x = self.silent >= self.training.dead_share * self.training.tokens, self.stack.prepare(x)[0]
-        for i, member in enumerate(self.stack.members):
+
+        def of_member(i: int) -> None:
             latents = dead[i].nonzero().flatten()
             if not len(latents):
-                continue
-            with torch.no_grad():  # one after the other: the latents of all members together take gigabytes
-                error2 = (self.stack.member(i).reconstruct(x)[0] - x).square().sum(-1)
-            chance = error2.double().square().cpu().numpy()
-            rng = np.random.default_rng([seed, member.seed, step])
+                return
+            chance = self._losses(i, x).double().square().cpu().numpy()
+            rng = np.random.default_rng([seed, self.stack.members[i].seed, step])
             drawn = rng.choice(len(x), len(latents), p=chance / chance.sum())
             self.stack.resample(i, latents, x[torch.from_numpy(drawn).to(x.device)])
             self.adam.forget(i, latents)
             self.silent[i, latents] = 0
+
+        threads.each(of_member, range(len(self.stack.members)))
         self.resampled = step
+
+    @torch.no_grad()
+    def _losses(self, i: int, x: Tensor) -> Tensor:
+        """Member i's squared error of each of `x` [n, D]; few at a time, so that their latents stay in the cache."""
+        single = self.stack.part(slice(i, i + 1))
+        return torch.cat([(single.reconstruct(few)[0] - few).square().sum(-1) for few in x.split(_SCORED_AT_ONCE)])
 
     def state(self) -> dict:
         """Everything that a checkpoint must keep."""

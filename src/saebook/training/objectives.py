@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from saebook.common.errors import UserError
-from saebook.sae.base import Losses, SAEStack
+from saebook.sae.base import SAEStack
+from saebook.sae.losses import Losses
 from saebook.subject.model import Intervention, Site, Subject
 from saebook.subject.unembedding import Unembedding
 from saebook.training.config import Objective

@@ -16,12 +16,14 @@ from saebook.sae.registry import build
 
 def test_ablated_losses_equal_those_of_the_metrics(small_subject):
     rows = torch.randint(0, 300, (6, 32), generator=torch.Generator().manual_seed(0))
-    for kind in ("resid_post", "attn_z", "mlp_post"):
-        site = small_subject.site(kind, 1)
-        losses = ablation_cost.row_losses(small_subject, [site], rows, 1)
+    sites = [small_subject.site(kind, 1) for kind in ("resid_post", "attn_z", "mlp_post")]
+    table = ablation_cost.row_losses(small_subject, sites, rows, 1)
+    assert table.site.unique().tolist() == [site.kind for site in sites]
+    for site in sites:
+        losses = table[table.site == site.kind]
         (metrics,) = measure([build("relu", site.d_in, 8, (Member(0, 1.0),))], small_subject, site, rows, 1)[0]
         for ours, theirs in (("clean", "ce_clean"), ("zero", "ce_zero"), ("mean", "ce_mean")):
-            assert losses[ours].mean() == pytest.approx(metrics[theirs], abs=1e-5), (kind, ours)
+            assert losses[ours].mean() == pytest.approx(metrics[theirs], abs=1e-5), (site.kind, ours)
         assert ablation_cost.intervention_error(small_subject, [site], rows, 1) < 1e-5
 
 

@@ -22,7 +22,7 @@ def both(monkeypatch):
     forms = []
     for share in (1.0, -1.0):
         monkeypatch.setattr(active, "_CROSSOVER", {"fp32": share})
-        forms.append(above(h, theta, D, "fp32"))
+        forms.append(above(h, theta, "fp32"))
     assert isinstance(forms[0], Entries) and isinstance(forms[1], Grid)
     return h, h > theta, *forms
 
@@ -37,7 +37,7 @@ def dense(entries, values):
 
 def test_above_keeps_what_exceeds_its_threshold(both):
     h, mask, entries, grid = both
-    assert torch.equal(dense(entries, entries.h), h * mask) and torch.equal(grid.mask, mask)
+    assert torch.equal(dense(entries, entries.h), h * mask) and torch.equal(grid.mask.bool(), mask)
     assert entries.end[0] == entries.begin[0] and entries.end[1] - entries.begin[1] == M
 
 
@@ -47,13 +47,13 @@ def test_forms_agree_with_plain_products(both):
     shown = []
     for form in (entries, grid):
         values = form.values(form.h * form.of(vector))
-        error, dots = form.compare(values, W_dec, x)
+        error, dots = form.compare(values, W_dec, x, 0.5)
         shown.append([
             form.decode(values, W_dec), form.dots(x, W_dec), error, dots, form.sums(values), form.rows(values, table),
             form.counts(values), form.values(form.take(made(5)) + 0.0),
         ])  # fmt: skip
     f = h * vector * mask
-    error = f @ W_dec - x
+    error = 0.5 * (f @ W_dec - x)
     plain = [
         f @ W_dec, (x @ W_dec.T) * mask, error, (error @ W_dec.T) * mask, f.sum(0), f.T @ table, (f > 0).sum(0), made(5) * mask,
     ]  # fmt: skip
@@ -105,24 +105,24 @@ def test_of_equal_latents_the_first_are_kept():
 def test_a_product_that_is_not_finite_reaches_the_loss(bad):
     h, W_dec = made(0, torch.float32), made(1, torch.float32, rows=M, columns=D)
     h[3, 7] = bad
-    for form in (above(h, torch.zeros(M), D, "fp32"), strongest(h, torch.zeros(M), M)):
+    for form in (above(h, torch.zeros(M), "fp32"), strongest(h, torch.zeros(M), M)):
         assert not form.decode(form.h, W_dec)[3].isfinite().all()
         assert form.decode(form.h, W_dec)[2].isfinite().all()
 
 
 def test_bfloat16_products_are_read_as_they_are():
     h = made(0, torch.float32).bfloat16()
-    entries = above(h, torch.full((M,), 0.5), D, "bf16")
-    assert torch.equal(dense(entries, entries.h), h.float() * (h.float() > 0.5))
+    entries = above(h, torch.full((M,), 1.2), "bf16")
+    assert torch.equal(dense(entries, entries.h), h.float() * (h.float() > 1.2))
     other = made(1, torch.float32).bfloat16()
-    assert torch.equal(dense(entries, entries.take(other)), other.float() * (h.float() > 0.5))
+    assert torch.equal(dense(entries, entries.take(other)), other.float() * (h.float() > 1.2))
 
 
 def test_form_follows_the_share_that_is_active():
     h = torch.rand(64, 100, generator=torch.Generator().manual_seed(0))
     for share, form in ((0.2, Entries), (0.9, Grid)):
-        assert isinstance(above(h, torch.full((100,), 1 - share), 128, "fp32"), form)
-    assert isinstance(above(h, torch.full((100,), 0.7), 2048, "fp32"), Grid)  # wide rows: products pay sooner
+        assert isinstance(above(h, torch.full((100,), 1 - share), "fp32"), form)
+    assert isinstance(above(h, torch.full((100,), 0.7), "bf16"), Grid)  # faster products pay sooner
 
 
 def test_numbers_do_not_depend_on_the_threads(monkeypatch):
@@ -133,8 +133,8 @@ def test_numbers_do_not_depend_on_the_threads(monkeypatch):
     )
 
     def outcome():
-        entries = above(h, torch.full((M,), 0.5), D, "fp32")
-        error, dots = entries.compare(entries.h, W_dec, x)
+        entries = above(h, torch.full((M,), 1.2), "fp32")
+        error, dots = entries.compare(entries.h, W_dec, x, 1.0)
         top = strongest(h, torch.zeros(M), 4)
         return [error, dots, entries.rows(dots, x), top.h, top.decode(top.h, W_dec), torch.from_numpy(top.latent)]
 

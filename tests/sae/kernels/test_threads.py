@@ -36,7 +36,7 @@ def test_each_passes_an_error_on_and_gives_the_threads_back(two_threads):
 @pytest.mark.parametrize("rows", [1, 31, 64, 65, 1000])
 def test_ranges_cover_every_row_once(two_threads, rows):
     seen = []
-    threads.ranges(lambda first, last: seen.extend(range(first, last)), rows)
+    threads.ranges(lambda first, last: seen.extend(range(first, last)), rows, 1e9)
     assert sorted(seen) == list(range(rows))
 
 
@@ -46,4 +46,4 @@ def test_ranges_pass_an_error_on(two_threads):
             raise ValueError("second half")
 
     with pytest.raises(ValueError, match="second half"):
-        threads.ranges(fails, 1000)
+        threads.ranges(fails, 1000, 1e9)

@@ -29,8 +29,7 @@ def row_losses(subject: Subject, sites: Sequence[Site], rows: Tensor, skip: int)
     """
     clean = np.concatenate([_of_rows(subject.loss(part), skip) for part in rows.split(_ROWS)])
     tables = []
-    for site in sites:
-        average = _mean_activation(subject, site, rows, skip)
+    for site, average in zip(sites, _mean_activations(subject, sites, rows, skip), strict=True):
         losses = [_ablated(subject.intervene(part, site), skip, average) for part in rows.split(_ROWS)]
         zero, mean = (np.concatenate(values) for values in zip(*losses, strict=True))
         about = {"site": site.kind, "layer": site.layer, "row": range(len(rows))}
@@ -58,12 +57,13 @@ def _of_rows(losses: Tensor, skip: int) -> np.ndarray:
     return losses[:, skip:].double().mean(1).cpu().numpy()
 
 
-def _mean_activation(subject: Subject, site: Site, rows: Tensor, skip: int) -> Tensor:
-    total, count = torch.zeros(site.d_in, dtype=torch.float64, device=subject.device), 0
+def _mean_activations(subject: Subject, sites: Sequence[Site], rows: Tensor, skip: int) -> list[Tensor]:
+    """The mean activation [D] at each site over `rows` [N, T], from one pass of the subject."""
+    totals = [torch.zeros(site.d_in, dtype=torch.float64, device=subject.device) for site in sites]
     for part in rows.split(_ROWS):
-        x = subject.activations(part, site)[:, skip:].flatten(0, 1)
-        total, count = total + x.double().sum(0), count + len(x)
-    return total / count
+        for total, x in zip(totals, subject.activations_at(part, sites), strict=True):
+            total += x[:, skip:].flatten(0, 1).double().sum(0)
+    return [total / rows[:, skip:].numel() for total in totals]
 
 
 def costs(losses: pd.DataFrame, tiny: float) -> pd.DataFrame:

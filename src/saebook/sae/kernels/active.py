@@ -6,7 +6,6 @@ that is active. *Values* of a form are one number for each active latent: [n], o
 Letters: B tokens, D width, M latents, n entries.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saebook.sae.kernels import numba_entries, threads
+from saebook.sae.kernels import numba_entries, numba_selection, threads
 from saebook.sae.kernels.precision import Precision, product
 
-# Share of active latents up to which entries cost less than products, at a width of 128; it falls with the root of the
-# width. By whole steps at widths 128, 256 and 576 on one core of an EPYC (Zen 4).
-_CROSSOVER = {"fp32": 0.7, "bf16": 0.5}
-_WIDTH = 128
+# Share of active latents up to which entries cost less than products. By whole steps at widths 128, 256 and 576 on one core
+# of an EPYC (Zen 4): the same at all three.
+_CROSSOVER = {"fp32": 0.37, "bf16": 0.2}
+# About how many nanoseconds a loop takes for each multiplication, or for each number that it looks at: `threads.ranges` asks.
+_NS_PRODUCT, _NS_COUNT, _NS_FILL, _NS_STRONGEST = 0.06, 0.1, 0.25, 1.0
 
 
 class Source(NamedTuple):
@@ -34,7 +34,7 @@ class Source(NamedTuple):
 
 @dataclass
 class Grid:
-    """Active latents as a `mask` [B, M], with their products `h` [B, M]."""
+    """Active latents as a `mask` [B, M] of ones and zeros, with their products `h` [B, M]."""
 
     mask: Tensor
     h: Tensor
@@ -50,7 +50,7 @@ class Grid:
 
     def values(self, dense: Tensor) -> Tensor:
         """Values of [B, M] that were calculated for all latents: zero where inactive."""
-        return dense.masked_fill_(~self.mask, 0.0)
+        return dense.mul_(self.mask)  # a multiplication costs a fortieth of `masked_fill_`
 
     def decode(self, values: Tensor, W_dec: Tensor) -> Tensor:
         """The sum [B, D] of each token's `values` times rows of `W_dec` [M, D]."""
@@ -60,9 +60,9 @@ class Grid:
         """Values: the products of rows of `g` [B, D] and of `W_dec` [M, D]."""
         return self.values(product(g, W_dec.T, self.precision))
 
-    def compare(self, values: Tensor, W_dec: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The error [B, D], which is `decode` less `x` [B, D], and `dots` of it."""
-        error = self.decode(values, W_dec).sub_(x)
+    def compare(self, values: Tensor, W_dec: Tensor, x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """`scale` times the error [B, D], which is `decode` less `x` [B, D], and `dots` of that."""
+        error = self.decode(values, W_dec).sub_(x).mul_(scale)
         return error, self.dots(error, W_dec)
 
     def sums(self, values: Tensor) -> Tensor:
@@ -75,7 +75,9 @@ class Grid:
 
     def counts(self, values: Tensor) -> Tensor:
         """How many of `values` are positive, by latent [M]."""
-        return (values > 0).sum(0)
+        out = torch.empty(values.shape[1], dtype=torch.long)
+        numba_entries.count_positive(values.numpy(), out.numpy())
+        return out
 
 
 @dataclass
@@ -94,12 +96,12 @@ class Entries:
 
     def of(self, vector: Tensor) -> Tensor:
         """As `Grid.of`: [n]."""
-        return vector[torch.from_numpy(self.latent)]
+        return torch.index_select(vector, 0, torch.from_numpy(self.latent))
 
     def take(self, dense: Tensor) -> Tensor:
         """As `Grid.take`: [n]."""
         out, rows = torch.zeros_like(self.h), _bits(dense)
-        numba_entries.take(self.begin, self.end, self.latent, rows, out.numpy())
+        numba_selection.take(self.begin, self.end, self.latent, rows, out.numpy())
         return out
 
     def values(self, dense: Tensor) -> Tensor:
@@ -112,6 +114,7 @@ class Entries:
         threads.ranges(
             lambda first, last: numba_entries.decode(self.begin, self.end, self.latent, f, W, first, last, out.numpy()),
             len(out),
+            values.numel() * W.shape[1] * _NS_PRODUCT,
         )
         return out
 
@@ -123,18 +126,20 @@ class Entries:
                 self.begin, self.end, self.latent, rows, W, first, last, out.numpy()
             ),
             len(g),
+            out.numel() * W.shape[1] * _NS_PRODUCT,
         )
         return out
 
-    def compare(self, values: Tensor, W_dec: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def compare(self, values: Tensor, W_dec: Tensor, x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """As `Grid.compare`, in one pass over the rows of `W_dec`."""
-        error, out = torch.neg(x), torch.zeros(len(self.latent), dtype=x.dtype)
-        f, W = values.numpy(), W_dec.numpy()
+        error, out = torch.empty_like(x), torch.zeros(len(self.latent), dtype=x.dtype)
+        arrays = values.numpy(), W_dec.numpy(), x.numpy(), x.new_tensor(scale).numpy()
         threads.ranges(
-            lambda first, last: numba_entries.decode_and_dots(
-                self.begin, self.end, self.latent, f, W, first, last, error.numpy(), out.numpy()
+            lambda first, last: numba_entries.compare(
+                self.begin, self.end, self.latent, *arrays, first, last, error.numpy(), out.numpy()
             ),
             len(x),
+            2 * values.numel() * x.shape[1] * _NS_PRODUCT,
         )
         return error, out
 
@@ -152,6 +157,7 @@ class Entries:
         threads.ranges(
             lambda first, last: numba_entries.rows_by_latent(*self.by_latent(), f, by_token, first, last, out.numpy()),
             self.d_sae,
+            values.numel() * table.shape[1] * _NS_PRODUCT,
         )
         return out
 
@@ -174,25 +180,24 @@ class Entries:
 Active = Grid | Entries
 
 
-def above(h: Tensor, theta: Tensor, d_in: int, precision: Precision) -> Active:
-    """The latents whose product `h` [B, M] (or its bfloat16) lies above `theta` [M], in the form that costs less at `d_in`."""
-    if h.device.type == "cpu":
-        rows, limit, counts = _bits(h), theta.numpy(), np.empty(len(h), np.int32)
-        threads.ranges(lambda first, last: numba_entries.count_above(rows, limit, first, last, counts), len(h))
-        ends = np.cumsum(counts, dtype=np.int64)
-        if ends[-1] <= _CROSSOVER[precision] * math.sqrt(_WIDTH / d_in) * h.numel():
-            begin, latent, value = (
-                ends - counts,
-                np.empty(ends[-1], np.int32),
-                torch.empty(int(ends[-1]), dtype=theta.dtype),
-            )
-            threads.ranges(
-                lambda first, last: numba_entries.fill_above(rows, limit, first, last, begin, latent, value.numpy()),
-                len(h),
-            )
-            return Entries(begin, ends, latent, value, len(theta))
-    h = h.to(theta.dtype)
-    return Grid(~(h <= theta), h, precision)
+def above(h: Tensor, theta: Tensor, precision: Precision) -> Active:
+    """The latents whose product `h` [B, M] (or its bfloat16) lies above `theta` [M], in the form that costs less. On a CPU."""
+    rows, limit, counts = _bits(h), theta.numpy(), np.empty(len(h), np.int32)
+    threads.ranges(
+        lambda first, last: numba_selection.count_above(rows, limit, first, last, counts), len(h), h.numel() * _NS_COUNT
+    )
+    ends = np.cumsum(counts, dtype=np.int64)
+    if ends[-1] > _CROSSOVER[precision] * h.numel():
+        mask, products = torch.empty(h.shape, dtype=theta.dtype), torch.empty(h.shape, dtype=theta.dtype)
+        numba_selection.mask_above(rows, limit, mask.numpy(), products.numpy())
+        return Grid(mask, products, precision)
+    begin, latent, value = ends - counts, np.empty(ends[-1], np.int32), torch.empty(int(ends[-1]), dtype=theta.dtype)
+    threads.ranges(
+        lambda first, last: numba_selection.fill_above(rows, limit, first, last, begin, latent, value.numpy()),
+        len(h),
+        h.numel() * _NS_FILL,
+    )
+    return Entries(begin, ends, latent, value, len(theta))
 
 
 def strongest(h: Tensor, bias: Tensor, k: int, columns: Tensor | None = None) -> Entries:
@@ -208,8 +213,9 @@ def strongest(h: Tensor, bias: Tensor, k: int, columns: Tensor | None = None) ->
         torch.empty(len(h) * k, dtype=bias.dtype),
     )
     threads.ranges(
-        lambda first, last: numba_entries.strongest(rows, shift, among, k, first, last, end, latent, value.numpy()),
+        lambda first, last: numba_selection.strongest(rows, shift, among, k, first, last, end, latent, value.numpy()),
         len(h),
+        len(h) * (h.shape[1] if columns is None else len(columns)) * _NS_STRONGEST,
     )
     return Entries(np.arange(len(h), dtype=np.int64) * k, end, latent, value, len(bias))
 

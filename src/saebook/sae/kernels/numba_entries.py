@@ -1,158 +1,17 @@
-"""Compiled loops of a CPU training step: compress an encoder's product to its active entries, and go on with those alone.
+"""Compiled loops of a CPU training step over active entries alone (`numba_selection` makes them of an encoder's product).
 
 Entries lie token by token: those of token b are at `begin[b]` to `end[b]` of `latent` and of every array of values. All
 loops run over a range `first` to `last` of tokens or latents without the interpreter's lock, so that threads can share
 them, and no result depends on how they do. Sums may be reordered for the vector units (a processor always does it in the
 same way); NaN is kept. Letters: B tokens, D width, M latents, n entries.
 
-All loops are in this one file: the cache of compiled code notices a change in a function's own file, not in one it calls.
+All loops that call one another are in this one file: the cache of compiled code notices a change in a function's own file, not in one it calls.
 """
 
 import numba
 import numpy as np
-from numba.core import types
-from numba.extending import overload
 
 _compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-
-
-def _number(x):
-    """The number that an element of a product stands for: bfloat16 arrives as the int16 with the same bits."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(_number, inline="always")
-def _compiled_number(x):
-    if isinstance(x, types.Integer):
-        return lambda x: np.int32(np.int32(x) << np.int32(16)).view(np.float32)
-    return lambda x: x
-
-
-# Selection ------------------------------------------------------------------------------------------------------------
-
-
-@_compiled
-def count_above(h, theta, first, last, counts):
-    """`counts` [B]: how many of `h` [B, M] lie above `theta` [M]. NaN counts, so that it reaches the loss."""
-    for b in range(first, last):
-        row, n = h[b], np.int32(0)
-        for j in range(len(theta)):
-            n += np.int32(not (_number(row[j]) <= theta[j]))
-        counts[b] = n
-
-
-@_compiled
-def fill_above(h, theta, first, last, begin, latent, value):
-    """Write the entries that `count_above` counted: `latent` and `value` [n], the value being h itself."""
-    chosen = np.empty(len(theta) + 1, np.int32)
-    for b in range(first, last):
-        row, n = h[b], 0
-        for j in range(len(theta)):  # no branch: which latents are active cannot be predicted
-            chosen[n] = j
-            n += np.int64(not (_number(row[j]) <= theta[j]))
-        start = begin[b]
-        for i in range(n):
-            latent[start + i] = chosen[i]
-            value[start + i] = _number(row[chosen[i]])
-
-
-@_compiled
-def _kth_largest(a, n, k):
-    """The k-th largest of `a[:n]`, which is reordered. Without NaN."""
-    low, high, wanted = 0, n - 1, k - 1
-    while low < high:
-        middle = (low + high) // 2
-        x, y, z = a[low], a[middle], a[high]
-        pivot = max(min(x, y), min(max(x, y), z))
-        i, j = low, high
-        while i <= j:
-            while a[i] > pivot:
-                i += 1
-            while a[j] < pivot:
-                j -= 1
-            if i <= j:
-                a[i], a[j] = a[j], a[i]
-                i += 1
-                j -= 1
-        if wanted <= j:
-            high = j
-        elif wanted >= i:
-            low = i
-        else:
-            break
-    return a[wanted]
-
-
-@_compiled
-def _lower_bound(row, k, scratch):
-    """A number that at least `k` of `row` [n] reach, and few others: the k-th largest of the maxima of 4 k groups."""
-    n, groups = len(row), 4 * k
-    if n < 2 * groups:
-        return row.dtype.type(0)
-    for q in range(groups):
-        scratch[q] = row[q]
-    whole = n // groups * groups
-    for start in range(groups, whole, groups):
-        for q in range(groups):
-            scratch[q] = max(scratch[q], row[start + q])
-    for q in range(n - whole):
-        scratch[q] = max(scratch[q], row[whole + q])
-    return _kth_largest(scratch, groups, k)
-
-
-@_compiled
-def strongest(h, bias, columns, k, first, last, end, latent, value):
-    """The `k` largest of h + bias among `columns` of each token, as far as they are positive; of equal ones the first.
-
-    Token b has the slots b k to (b + 1) k, filled up to `end[b]`; the rest is set to latent 0 and value 0. `columns` may
-    be empty: all are meant. A token with NaN or infinity keeps the first k as they are, so that the loss shows them.
-    """
-    every, n = len(columns) == 0, len(columns) if len(columns) else h.shape[1]
-    row, scratch, chosen = np.empty(n, bias.dtype), np.empty(n, bias.dtype), np.empty(n + 1, np.int32)
-    least = np.finfo(bias.dtype).tiny  # the smallest number that counts as positive
-    for b in range(first, last):
-        total = bias.dtype.type(0)
-        if every:
-            for i in range(n):
-                row[i] = _number(h[b, i]) + bias[i]
-                total += row[i]
-        else:
-            for i in range(n):
-                row[i] = _number(h[b, columns[i]]) + bias[columns[i]]
-                total += row[i]
-        count, equal = 0, k
-        bound = bias.dtype.type(-np.inf)
-        if total - total == 0:
-            limit = max(_lower_bound(row, k, scratch), least)
-            for i in range(n):  # no branch: which latents are active cannot be predicted
-                chosen[count] = i
-                count += np.int64(row[i] >= limit)
-            if count > k:
-                for i in range(count):
-                    scratch[i] = row[chosen[i]]
-                bound = _kth_largest(scratch, count, k)
-                for i in range(count):
-                    equal -= np.int64(row[chosen[i]] > bound)
-        else:
-            count = k
-            for i in range(k):
-                chosen[i] = i
-        slot, stop = b * k, (b + 1) * k
-        for c in range(count):
-            i = chosen[c]
-            if row[i] < bound:
-                continue
-            if row[i] == bound:
-                equal -= 1
-                if equal < 0:
-                    continue
-            latent[slot] = i if every else columns[i]
-            value[slot] = row[i]
-            slot += 1
-        end[b] = slot
-        for i in range(slot, stop):
-            latent[i] = 0
-            value[i] = 0
 
 
 # Token by token -------------------------------------------------------------------------------------------------------
@@ -225,19 +84,20 @@ def dots(begin, end, latent, g, W_dec, first, last, out):
 
 
 @_compiled
-def decode_and_dots(begin, end, latent, f, W_dec, first, last, error, out):
-    """`decode` into `error` [B, D], then `dots` of the outcome: a token's rows are read from memory once for both."""
+def compare(begin, end, latent, f, W_dec, x, scale, first, last, error, out):
+    """`error` [B, D] = `scale` [] times what `decode` gives less `x` [B, D]; `out` [n] = `dots` of it.
+
+    A token's rows are read from memory once for both.
+    """
+    factor = scale.item()
     for b in range(first, last):
-        _sum_rows(latent, _ITSELF, f, begin[b], end[b], W_dec, error[b])
-        _dots(latent, begin[b], end[b], W_dec, error[b], out)
-
-
-@_compiled
-def take(begin, end, latent, h, out):
-    """`out` [n] = what each entry has in `h` [B, M]."""
-    for b in range(len(begin)):
-        for i in range(begin[b], end[b]):
-            out[i] = _number(h[b, latent[i]])
+        e, wanted = error[b], x[b]
+        for d in range(len(e)):
+            e[d] = -wanted[d]
+        _sum_rows(latent, _ITSELF, f, begin[b], end[b], W_dec, e)
+        for d in range(len(e)):
+            e[d] *= factor
+        _dots(latent, begin[b], end[b], W_dec, e, out)
 
 
 # Latent by latent -----------------------------------------------------------------------------------------------------
@@ -282,6 +142,17 @@ def count_by_latent(starts, order, values, out):
 
 
 @_compiled
+def count_positive(values, out):
+    """`out` [M] = how many of each column of `values` [B, M] are positive."""
+    counts = np.zeros(len(out), np.int32)
+    for b in range(len(values)):
+        row = values[b]
+        for j in range(len(out)):
+            counts[j] += np.int32(row[j] > 0)
+    out[:] = counts
+
+
+@_compiled
 def rows_by_latent(starts, order, token, coefficients, table, first, last, out):
     """`out` [M, D] += the sum over each latent's entries of `coefficients` [n] times their tokens' rows of `table` [B, D]."""
     for j in range(first, last):
@@ -308,10 +179,20 @@ def _project(g, w):
 
 @_compiled
 def _adam(g, w, m, v, factor, unit, adam):
-    """Adam on one row; `adam` holds rate / bias 1, beta1, beta2, 1 / sqrt(bias 2), eps. `unit` brings the row to norm one."""
+    """Adam on one row; `adam` holds rate / bias 1, beta1, beta2, 1 / sqrt(bias 2), eps. `unit` brings the row to norm one.
+
+    With a beta1 of zero `m` is neither read nor written: memory is what this costs.
+    """
     rate, beta1, beta2, root, eps = adam[0], adam[1], adam[2], adam[3], adam[4]
     one, squares = w.dtype.type(1), w.dtype.type(0)
-    for d in range(len(w)):
+    for d in range(len(w) if beta1 == 0 else 0):
+        x = factor * g[d]
+        square = beta2 * v[d] + (one - beta2) * x * x
+        v[d] = square
+        moved = w[d] - rate * x / (np.sqrt(square) * root + eps)
+        w[d] = moved
+        squares += moved * moved
+    for d in range(0 if beta1 == 0 else len(w)):
         x = factor * g[d]
         mean, square = beta1 * m[d] + (one - beta1) * x, beta2 * v[d] + (one - beta2) * x * x
         m[d], v[d] = mean, square
@@ -341,6 +222,11 @@ def update_by_entries(one, two, W, m, v, projected, unit, adam, first, last):
     g, scale, two_sources = np.empty(W.shape[1], W.dtype), W.dtype.type(1), len(two[1]) > 0
     for j in range(first, last):
         w = W[j]
+        silent = one[0][j] == one[0][j + 1] and not (two_sources and two[0][j] < two[0][j + 1])
+        if silent and adam[1] == 0:  # no gradient and no momentum: the row stays where it is
+            for d in range(len(w)):
+                v[j, d] *= adam[2]
+            continue
         g[:] = 0
         _sum_rows(one[2], one[1], one[3], one[0][j], one[0][j + 1], one[4], g)
         if two_sources:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from saebook.sae.base import Losses
 from saebook.sae.kernels.plain import Entries
 from saebook.sae.kernels.products import Products
+from saebook.sae.losses import Losses
 
 if TYPE_CHECKING:  # the loop imports this module, and a run of another architecture does not depend on TopK's
     from saebook.sae.topk import TopK

@@ -17,13 +17,13 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_LEAST = 32  # rows below which a second thread costs more than it does
+_WAKING = 50_000  # nanoseconds until another thread has begun
 _mine = local()
 
 
 def count() -> int:
-    """How many threads the caller may use for a loop: all that PyTorch has, or one in a thread of `each`."""
-    return 1 if getattr(_mine, "inside", False) else torch.get_num_threads()
+    """How many threads the caller may use for a loop: as many as PyTorch has outside `resting`, or one in a thread of `each`."""
+    return 1 if getattr(_mine, "inside", False) else getattr(_mine, "threads", None) or torch.get_num_threads()
 
 
 def each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -38,18 +38,22 @@ def each(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         finally:
             _mine.inside = False
 
-    with _resting() as threads:
+    with resting() as threads:
         return list(_pool(os.getpid(), threads).map(alone, items))
 
 
-def ranges(loop: Callable[[int, int], object], rows: int) -> None:
-    """`loop(0, rows)`, cut into one range of rows a thread. `loop` must not depend on how."""
-    parts = min(count(), rows // _LEAST)
-    if parts < 2:
+def ranges(loop: Callable[[int, int], object], rows: int, work: float) -> None:
+    """`loop(0, rows)`, cut into one range of rows a thread where that saves time. `loop` must not depend on how.
+
+    `work` is about how many nanoseconds it takes on one thread. The caller's own range is longer, for it begins at once.
+    """
+    parts = min(count(), rows)
+    if parts < 2 or work < 3 * _WAKING:
         loop(0, rows)
         return
-    ends = [rows * part // parts for part in range(parts + 1)]
-    first, *others = itertools.pairwise(ends)
+    later = (1 - _WAKING / work) / parts  # the share of each of the others
+    ends = [round(rows * (1 - later * part)) for part in reversed(range(parts))]
+    first, *others = itertools.pairwise([0, *ends])
     waiting = [_pool(os.getpid(), parts).submit(loop, *other) for other in others]
     loop(*first)
     for future in waiting:
@@ -57,14 +61,28 @@ def ranges(loop: Callable[[int, int], object], rows: int) -> None:
 
 
 @contextlib.contextmanager
-def _resting() -> Iterator[int]:
-    """PyTorch on one thread; gives how many it had."""
-    threads = torch.get_num_threads()
+def resting() -> Iterator[int]:
+    """PyTorch on one thread, the others left to `each` and `ranges`; gives how many there are.
+
+    A thread of PyTorch's that has ended its part of an operation waits for the next by spinning, for milliseconds, on the
+    core that ours would take.
+    """
+    threads = count()
+    if is_resting() or threads < 2:
+        yield threads
+        return
+    _mine.threads = threads
     torch.set_num_threads(1)
     try:
         yield threads
     finally:
         torch.set_num_threads(threads)
+        _mine.threads = None
+
+
+def is_resting() -> bool:
+    """Whether PyTorch's products run on the caller's thread alone, so that `ranges` may share one."""
+    return getattr(_mine, "threads", None) is not None
 
 
 @cache

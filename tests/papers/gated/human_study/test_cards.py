@@ -13,7 +13,7 @@ def test_card_shows_where_a_latent_is_strongest(small_subject):
     site = small_subject.site("resid_post", 1)
     rows = torch.randint(0, 300, (6, 32), generator=torch.Generator().manual_seed(0))
     sae = build("relu", site.d_in, 16, (Member(0, 1.0),))
-    f = cards.activations(sae, small_subject, site, rows, 1)
+    f = cards.latents_of(sae, [small_subject.activations(part, site)[:, 1:] for part in rows.split(4)])
     assert f.shape == (6, 31, 16)
     plain = sae.encode(small_subject.activations(rows[2:3], site)[0, 1:])[0]
     assert torch.allclose(f[2], plain, atol=1e-5)

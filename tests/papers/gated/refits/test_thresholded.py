@@ -8,6 +8,8 @@ import torch
 from saebook.papers.gated.refits import as_gated, thresholded
 from saebook.sae.base import Member
 from saebook.sae.registry import build
+from saebook.training.store import Store
+from saebook.training.sweep import Data
 
 
 def baseline(d_in=12, d_sae=40, dtype=torch.float64, seed=0):
@@ -51,3 +53,33 @@ def test_share_with_the_fewest_latents_at_equal_loss_is_chosen():
     assert [thresholded.choose(scored, seed) for seed in (0, 1)] == [0.5, 1.0]
     scored[0.1] = swept({0: 0.1, 1: 0.1}).assign(loss_recovered=0.1)  # reaches nothing in common: never chosen
     assert thresholded.choose(scored, 0) == 0.5
+
+
+@pytest.mark.parametrize("prune", [thresholded.keep_strongest, thresholded.keep_at_random])
+def test_all_shares_together_give_what_each_gives_by_itself(prune, small_subject, text_folder, tmp_path, monkeypatch):
+    """The sweep is encoded and measured once for all shares; here each share is tried alone."""
+    monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SAEBOOK_RUNS", str(tmp_path / "runs"))
+    site, data = small_subject.site("resid_post", 1), Data(source=f"folder:{text_folder}", eval_rows=4)
+    lines = [
+        {"method": "relu", "d_sae": 48, "sparsity": bias, "seed": seed, "key": f"{seed}{i}"}
+        for i, bias in enumerate((0.5, 1.0, 2.0)) for seed in (0, 1)
+    ]  # fmt: skip
+    for line in lines:
+        sae, _ = baseline(site.d_in, 48, torch.float32, line["seed"])
+        sae.b_enc.data -= line["sparsity"]
+        Store().save_sae(line["key"], sae)
+    shares, how = (1.0, 0.7, 0.4), (4, small_subject, site, data, prune)
+    table, chosen = thresholded.pruned(pd.DataFrame(lines), "relu", shares, *how)
+    alone = {share: thresholded.pruned(pd.DataFrame(lines), "relu", [share], *how) for share in shares}
+    assert all(only == {0: share, 1: share} for share, (_, only) in alone.items())
+    seen = as_gated.rows_of("train", 4, small_subject, data)
+    x = small_subject.activations(seen, site)[:, data.skip :].flatten(0, 1)
+    scored = {}
+    for share in shares:
+        made = [prune(as_gated.stored(line["key"], x.device), x, share) for line in lines]
+        scored[share] = as_gated.measured(made, pd.DataFrame(lines), "relu", small_subject, site, seen, data.skip)
+    assert chosen == {seed: thresholded.choose(scored, seed) for seed in (0, 1)}
+    for seed, share in chosen.items():
+        expected = alone[share][0]
+        pd.testing.assert_frame_equal(table[table.seed == seed], expected[expected.seed == seed], rtol=1e-6)

@@ -3,6 +3,7 @@
 They follow the feature pages that the Gated paper's raters saw (appendix H). Letters: N rows, T positions, K latents.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,11 +64,12 @@ def drawn(
     """
     rng = np.random.default_rng(order_seed)
     seeds = list(chosen.seed.unique())
+    inputs = [subject.activations(part, site)[:, skip:] for part in rows.split(_ROWS)]  # once for all SAEs
     entries, made = [], []
     for _, row in chosen.iterrows():
         pairs = [pair for pair in range(features) if seeds[pair % len(seeds)] == row.seed]
         sae = Store().load_sae(row.key).to(subject.device)
-        f = activations(sae, subject, site, rows, skip)
+        f = latents_of(sae, inputs)
         firing = np.flatnonzero(f.flatten(0, 1).amax(0).cpu().numpy() > 0)
         if len(firing) < len(pairs):
             raise UserError(
@@ -84,12 +86,9 @@ def drawn(
 
 
 @torch.inference_mode()
-def activations(sae: SAEStack, subject: Subject, site: Site, rows: Tensor, skip: int) -> Tensor:
-    """Latents [N, T - skip, M] of a stack of one on `rows` [N, T]."""
-    parts = []
-    for part in rows.split(_ROWS):
-        x = subject.activations(part, site)[:, skip:]
-        parts.append(sae.encode(sae.prepare(x.flatten(0, 1))[0])[0].view(*x.shape[:2], -1))
+def latents_of(sae: SAEStack, inputs: Sequence[Tensor]) -> Tensor:
+    """Latents [N, T, M] of a stack of one on all of `inputs`, activations [n, T, D] each."""
+    parts = [sae.encode(sae.prepare(x.flatten(0, 1))[0])[0].view(*x.shape[:2], -1) for x in inputs]
     return torch.cat(parts)
 
 

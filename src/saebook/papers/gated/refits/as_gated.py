@@ -13,6 +13,7 @@ from torch import Tensor
 from saebook.evaluation import metrics
 from saebook.sae.base import SAEStack
 from saebook.sae.gated import Gated
+from saebook.sae.initial import unfilled
 from saebook.sae.relu import ReLU
 from saebook.subject.model import Site, Subject
 from saebook.training.store import Store
@@ -21,9 +22,11 @@ from saebook.training.sweep import Data
 
 def as_gated(sae: ReLU) -> Gated:
     """f(x) = 1[h + b_enc > 0] ReLU(e^0 h + b_enc) with h = W_enc (x - b_dec): the baseline, on copied tensors."""
-    gated = Gated(sae.d_in, sae.d_sae, sae.members, sae.W_enc.device, sae.W_enc.dtype, **sae.options())
+    like = {"device": sae.W_enc.device, "dtype": sae.W_enc.dtype}
+    gated = unfilled(Gated, sae.d_in, sae.d_sae, sae.members, **like, **sae.options())
     for name, source in (
         ("W_enc", sae.W_enc), ("W_dec", sae.W_dec), ("b_dec", sae.b_dec), ("b_gate", sae.b_enc), ("b_mag", sae.b_enc),
+        ("r_mag", torch.zeros_like(sae.b_enc)),
     ):  # fmt: skip
         getattr(gated, name).data.copy_(source)
     return gated

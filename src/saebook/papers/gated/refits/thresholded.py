@@ -20,13 +20,13 @@ from saebook.subject.model import Site, Subject
 from saebook.training.sweep import Data
 
 
-def keep_strongest(sae: Gated, x: Tensor, share: float) -> Gated:
+def keep_strongest(sae: Gated, x: Tensor, share: float, f: Tensor | None = None) -> Gated:
     """A copy of `sae` (one member) that keeps, on `x` [B, D], the `share` of its activations that are largest.
 
     f > theta is h > (theta - b_mag) / e^r_mag, so a threshold on activations is a narrower gate. Decoder rows have unit norm, so
-    that one threshold means the same for every latent.
+    that one threshold means the same for every latent. `f` [1, B, M] are the latents of `x`, given where they are known.
     """
-    f = sae.encode(x)
+    f = sae.encode(x) if f is None else f
     active = f[f > 0]
     pruned = copy.deepcopy(sae)
     if share < 1 and len(active):
@@ -35,9 +35,9 @@ def keep_strongest(sae: Gated, x: Tensor, share: float) -> Gated:
     return pruned
 
 
-def keep_at_random(sae: Gated, x: Tensor, share: float, seed: int = 0) -> Gated:
-    """The control: remove as many activations of `x` [B, D] by shutting latents drawn at random."""
-    counts = (sae.encode(x)[0] > 0).sum(0).double().cpu()
+def keep_at_random(sae: Gated, x: Tensor, share: float, f: Tensor | None = None, seed: int = 0) -> Gated:
+    """The control: remove as many activations of `x` [B, D] by shutting latents drawn at random. `f` as above."""
+    counts = ((sae.encode(x) if f is None else f)[0] > 0).sum(0).double().cpu()
     order = torch.randperm(len(counts), generator=torch.Generator().manual_seed(seed))
     shut = order[counts[order].cumsum(0) <= (1 - share) * counts.sum()]
     pruned = copy.deepcopy(sae)
@@ -59,13 +59,31 @@ def pruned(
         rows_of("train", choice_rows, subject, data),
         rows_of("validation", data.eval_rows, subject, data),
     )
+    tried: dict[float, list[Gated]] = {share: [] for share in shares}
     with torch.no_grad():
         x = subject.activations(seen, site)[:, data.skip :].flatten(0, 1)
-        tried = {share: [prune(sae, x, share) for sae in saes] for share in shares}
-    scored = {share: measured(made, runs, method, subject, site, seen, data.skip) for share, made in tried.items()}
-    chosen = {int(seed): choose(scored, int(seed)) for seed in runs.seed.unique()}
+        for sae in saes:
+            f = sae.encode(x)
+            for share, made in tried.items():
+                made.append(prune(sae, x, share, f))
+    seeds = [int(seed) for seed in runs.seed.unique()]
+    if len(tried) == 1:  # nothing to choose from
+        chosen = dict.fromkeys(seeds, shares[0])
+    else:
+        scored = _scored(tried, runs, method, subject, site, seen, data.skip)
+        chosen = {seed: choose(scored, seed) for seed in seeds}
     made = [tried[chosen[int(seed)]][i] for i, seed in enumerate(runs.seed)]
     return measured(made, runs, f"pruned_{method}", subject, site, validation, data.skip), chosen
+
+
+def _scored(
+    tried: dict[float, list[Gated]], runs: pd.DataFrame, method: str, subject: Subject, site: Site, rows: Tensor, skip: int
+) -> dict[float, pd.DataFrame]:  # fmt: skip
+    """The table of each share's SAEs on `rows` [N, T], all measured together: the subject's own passes are made once."""
+    every = [sae for made in tried.values() for sae in made]
+    table = measured(every, pd.concat([runs] * len(tried)), method, subject, site, rows, skip)
+    parts = (table.iloc[begin : begin + len(runs)] for begin in range(0, len(table), len(runs)))
+    return dict(zip(tried, parts, strict=True))
 
 
 def choose(scored: dict[float, pd.DataFrame], seed: int) -> float:

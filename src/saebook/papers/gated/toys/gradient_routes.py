@@ -18,8 +18,9 @@ from torch import Tensor
 from saebook.common.errors import UserError
 from saebook.papers.gated.budgets import GradientRoutes
 from saebook.sae import registry
-from saebook.sae.base import Losses, Member, SAEStack
+from saebook.sae.base import Member, SAEStack
 from saebook.sae.gated import Gated
+from saebook.sae.losses import Losses
 
 Slots = dict[str, Tensor]
 _TOLERANCE = 1e-9  # relative, in float64
