@@ -13,17 +13,9 @@ from saebook.training.activation_store import SiteActivations, collect, limit, m
 
 
 @pytest.fixture(autouse=True)
-def small_store(tmp_path, monkeypatch):
-    monkeypatch.setenv("SAEBOOK_CACHE", str(tmp_path))
-    monkeypatch.setenv("SAEBOOK_ACTIVATIONS_GIB", "1")
-    monkeypatch.setenv("SAEBOOK_PRECISION", "fp32")
+def small_store(own_cache, monkeypatch):
     monkeypatch.setattr(activation_store, "_CHUNK", 8 * 32)
     monkeypatch.setattr(activation_store, "_PASS", {"cpu": 3 * 32})
-
-
-@pytest.fixture(scope="module")
-def rows():
-    return np.random.default_rng(0).integers(0, 300, (42, 32)).astype(np.uint16)
 
 
 @pytest.fixture

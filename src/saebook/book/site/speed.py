@@ -42,7 +42,7 @@ def _targets_table(kept: dict[str, Recorded]) -> str:
             t.what,
             f"{'below' if t.below else 'at least'} {t.wanted:g}",
             f"{t.value:.2f}",
-            "met" if t.met else "**missed**",
+            "met" if t.met else f"**missed**: {t.limit}",
         ]
         for t in held
     ]
