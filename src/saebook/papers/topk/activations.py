@@ -33,12 +33,12 @@ def at_fixed_l0(table: pd.DataFrame, l0: float, column: str = NMSE) -> pd.DataFr
 
 
 def gap_slopes(table: pd.DataFrame, one: str, other: str, l0: float) -> list[float]:
-    """Slope of log(NMSE of `other` / NMSE of `one`) at an L0 against log width, one per seed."""
-    fixed = at_fixed_l0(table, l0)
+    """Slope of log(NMSE of `other` / NMSE of `one`) at an L0 against log width, one per seed; NaN where a width does not reach it."""
+    fixed, widths = at_fixed_l0(table, l0), table[table.method.isin([one, other])].d_sae.nunique()
     slopes = []
     for _, group in fixed.groupby("seed"):
         wide = group.pivot(index="d_sae", columns="method", values=NMSE).reindex(columns=[one, other]).dropna()
-        enough = len(wide) >= 2
+        enough = len(wide) == widths >= 2
         gap = np.log(wide[other] / wide[one])
         slopes.append(float(np.polyfit(np.log(wide.index), gap, 1)[0]) if enough else math.nan)
     return slopes
