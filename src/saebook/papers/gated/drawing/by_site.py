@@ -47,7 +47,7 @@ def curves(table: pd.DataFrame, quantity: str = "loss_recovered") -> Figure:
     """`quantity` against L0 at every site (rows) and layer (columns), Gated and baseline; `table` comes from `sweep.across`."""
     style()
     kinds, layers = list(table.site.unique()), sorted(table.layer.unique())
-    size = (max(4.0, 2.1 * len(layers) + 0.8), 1.9 * len(kinds) + 0.9)
+    size = (max(4.0, 2.4 * len(layers) + 0.8), 1.9 * len(kinds) + 0.9)
     figure, axes = plt.subplots(len(kinds), len(layers), figsize=size, layout="constrained", sharex=True, squeeze=False)
     for row, kind in zip(axes, kinds, strict=True):
         for ax, layer in zip(row, layers, strict=True):
