@@ -5,7 +5,8 @@ loops run over a range `first` to `last` of tokens or latents without the interp
 them, and no result depends on how they do. Sums may be reordered for the vector units (a processor always does it in the
 same way); NaN is kept. Letters: B tokens, D width, M latents, n entries.
 
-All loops that call one another are in this one file: the cache of compiled code notices a change in a function's own file, not in one it calls.
+All loops that call one another are in this one file: the cache of compiled code notices a change in a function's own file,
+not in one it calls.
 """
 
 import numba

@@ -50,9 +50,8 @@ def _lanes_above(typing, row, first, limits, first_limit):
             return builder.load(builder.bitcast(data, vector.as_pointer()), align=1)
 
         numbers, least = lanes(0, 1), lanes(2, 3)
-        if isinstance(
-            signature.args[0].dtype, types.Integer
-        ):  # bfloat16: the upper half of a number in single precision
+        if isinstance(signature.args[0].dtype, types.Integer):
+            # bfloat16 is the upper half of a number in single precision.
             wide = ir.VectorType(ir.IntType(32), _LANES)
             shift = ir.Constant(wide, [16] * _LANES)
             numbers = builder.bitcast(builder.shl(builder.zext(numbers, wide), shift), least.type)
