@@ -65,7 +65,9 @@ PLANS = {
     "against_baseline": Plan(BUDGETS["against_baseline"], against_baseline, Tuner()),
     "jumprelu_form": Plan(BUDGETS["jumprelu_form"], gated_alone),
     "human_study": Plan(BUDGETS["human_study"], against_baseline),
-    "ablations": Plan(BUDGETS["ablations"], with_ablations, Tuner(rates=(3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2, 2.8e-2, 4e-2))),
+    "ablations": Plan(
+        BUDGETS["ablations"], with_ablations, Tuner(rates=(3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2, 2.8e-2, 4e-2))
+    ),
     "rescale_shift": Plan(BUDGETS["rescale_shift"], against_baseline, Tuner()),
     "inference_time": Plan(BUDGETS["inference_time"], against_baseline),
     "resampling": Plan(BUDGETS["resampling"], with_and_without_resampling),
