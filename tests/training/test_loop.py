@@ -11,6 +11,7 @@ import torch
 
 from saebook.common.errors import UserError
 from saebook.sae.base import Member
+from saebook.sae.kernels import threads
 from saebook.sae.registry import build
 from saebook.training.buffers import ActivationBuffer
 from saebook.training.loop import TrainConfig, TrainState, _init_biases, train
@@ -47,6 +48,27 @@ def test_training_lowers_the_loss(small_subject, site, rows):
         assert all(b < 0.8 * a for a, b in zip(first, last, strict=True))
         assert state.history[-1]["step"] == TRAINING.steps - 1
         assert torch.allclose(state.stack.W_dec.norm(dim=-1), torch.ones(2, 48), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["relu", "gated", "gated_untied", "topk"])
+def test_one_sae_learns_the_same_on_two_threads(kind, precision, monkeypatch):
+    monkeypatch.setattr(threads, "_WAKING", 1e-9)  # so that every loop is shared, however short
+    batches = list(torch.randn(12, 64, 32, generator=torch.Generator().manual_seed(0)))
+    before, weights = torch.get_num_threads(), []
+    for count in (1, 2):
+        state = TrainState(build(kind, 32, 48, (Member(0, 4.0),)), TRAINING, precision=precision)
+        try:
+            torch.set_num_threads(count)
+            state.steps(batches, 0)
+            assert torch.get_num_threads() == count
+        finally:
+            torch.set_num_threads(before)
+        weights.append(state.stack.W_enc.detach())
+    assert (
+        torch.allclose(*weights, rtol=1e-3, atol=1e-5)
+        and (weights[0] - build(kind, 32, 48, (Member(0, 4.0),)).W_enc).norm() > 0.1
+    )
 
 
 def test_training_together_equals_training_apart(small_subject, site, rows):

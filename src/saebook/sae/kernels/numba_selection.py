@@ -40,6 +40,8 @@ def _lanes_above(typing, row, first, limits, first_limit):
 
     Compilers do not find this by themselves, and a branch for each number costs ten times as much.
     """
+    if row.layout != "C" or limits.layout != "C":
+        return None  # numbers that do not lie side by side cannot be loaded at once; numba refuses the call
     signature = types.uint64(row, types.int64, limits, types.int64)
 
     def generate(context, builder, signature, arguments):

@@ -49,7 +49,8 @@ def encoder_product(x: Tensor, W: Tensor, precision: Precision) -> Tensor:
         x, W, speed = x.bfloat16(), W.bfloat16(), _BF16_SPEED
     if not threads.is_resting():
         return torch.mm(x, W)
-    out = x.new_empty(len(x), W.shape[1])
+    # Another thread has a switch of its own for gradients, and it is on.
+    x, W, out = x.detach(), W.detach(), x.new_empty(len(x), W.shape[1])
 
     def rows(first: int, last: int) -> None:
         torch.mm(x[first:last], W, out=out[first:last])
