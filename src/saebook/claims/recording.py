@@ -72,8 +72,9 @@ def _lasting(result: dict[str, Any]) -> str:
 
 
 def _timings(name: str, old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, list[float]]:
-    """Every recorded measurement of a time, this run's last. Another machine or other parameters begin anew."""
+    """Every recorded measurement of a time, this run's last. Another machine, library or other parameters begin anew."""
     same = old is not None and all(old.get(key) == new[key] for key in ("parameters", "device"))
+    same = same and old.get("hashes", {}).get("library") == new["hashes"]["library"]
     before = standings.timings(old) if old and same else {}
     kept = {}
     for claim in ledger.judged_by(name):
