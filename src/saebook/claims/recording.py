@@ -71,11 +71,16 @@ def _lasting(result: dict[str, Any]) -> str:
     return json.dumps({key: value for key, value in result.items() if key not in _WHEN}, sort_keys=True)
 
 
+def _same_circumstances(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    same = all(old.get(key) == new[key] for key in ("parameters", "device"))
+    return same and old.get("hashes", {}).get("library") == new["hashes"]["library"]
+
+
 def _timings(name: str, old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, list[float]]:
     """Every recorded measurement of a time, this run's last. Another machine, library or other parameters begin anew."""
-    same = old is not None and all(old.get(key) == new[key] for key in ("parameters", "device"))
-    same = same and old.get("hashes", {}).get("library") == new["hashes"]["library"]
-    before = standings.timings(old) if old and same else {}
+    before: dict[str, list[float]] = {}
+    if old is not None and _same_circumstances(old, new):
+        before = standings.timings(old)
     kept = {}
     for claim in ledger.judged_by(name):
         if not claim.timing:
