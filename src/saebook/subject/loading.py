@@ -1,26 +1,23 @@
 """Finding a subject's files and opening them with TransformerLens, with one clear line for all that can be wrong."""
 
-import contextlib
 import hashlib
-import logging
-import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from saebook.common import paths
+from saebook.common import notices, paths
 from saebook.common.errors import UserError
+from saebook.subject import packaged
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
 
 
 def boot(name: str, device: str, dtype: torch.dtype):
-    """The TransformerLens bridge of a subject named by embedded name, folder or hub name.
+    """The TransformerLens bridge of a subject named by embedded or packaged name, folder or hub name.
 
     Raises `UserError` when the model does not exist, its files are damaged or incomplete, or the hub is out of reach.
     """
@@ -29,7 +26,7 @@ def boot(name: str, device: str, dtype: torch.dtype):
         raise UserError(f"subject folder {folder} has no tokenizer: put the model's tokenizer.json beside config.json")
     if folder is None and not _cached_by_hub(name):
         _require_hub(name)
-    with _quiet():
+    with notices.silenced():
         bridge = _opened(name, folder, device, dtype)
     if getattr(bridge.tokenizer, "backend_tokenizer", None) is None:
         raise UserError(f"subject '{name}' has no fast tokenizer: choose a model with a tokenizer.json")
@@ -52,6 +49,8 @@ def _folder(name: str) -> Path | None:
     """The folder of a subject, None for a hub name. Raises `UserError` for a folder without a model."""
     if not name.strip():
         raise UserError(f"a subject needs a name: an embedded one ({_embedded()}), a folder or a hub name")
+    if fetched := packaged.folder(name):
+        return fetched
     path = Path(name).expanduser()
     for folder in (paths.data() / "subjects" / name, path):
         if (folder / "config.json").is_file():
@@ -64,7 +63,9 @@ def _folder(name: str) -> Path | None:
 
 
 def _embedded() -> str:
-    return ", ".join(sorted(p.parent.name for p in (paths.data() / "subjects").glob("*/config.json"))) or "none"
+    """The names of embedded and packaged subjects, for a message."""
+    embedded = sorted(p.parent.name for p in (paths.data() / "subjects").glob("*/config.json"))
+    return ", ".join([*embedded, *packaged.PACKAGED])
 
 
 def _cached_by_hub(name: str) -> bool:
@@ -131,25 +132,8 @@ def _advice(name: str, folder: Path | None, whole: str, first: str) -> str:
         return (
             f"subject '{name}' cannot be loaded from the hub ({first}): check the name, or use a folder ({_embedded()})"
         )
+    if folder == packaged.place(name):
+        return f"subject folder {folder} is damaged ({first}): delete it and run `saebook subject fetch {name}`"
     if folder.parent == paths.data() / "subjects":
         return f"subject folder {folder} is damaged ({first}): restore it with `git checkout -- data/subjects/{name}`"
     return f"subject folder {folder} cannot be opened ({first}): copy the model there again"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the loaders' bars and notices off the page; errors still come through."""
-    from transformers.utils import logging as hf_logging
-
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    for noisy in ("transformer_lens", "huggingface_hub"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()

@@ -151,17 +151,17 @@ def _counted(items: Iterable, progress) -> Iterator:
         yield item
 
 
-def validation(path: str) -> bool:
+def validation(path: str, percent: int = HELD_OUT_PERCENT) -> bool:
     """Whether a document is for validation: a fixed share is, by the hash of its relative path."""
-    return int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big") % 100 < HELD_OUT_PERCENT
+    return int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big") % 100 < percent
 
 
-def split(documents: list[Document]) -> tuple[list[Document], list[Document]]:
+def split(documents: list[Document], percent: int = HELD_OUT_PERCENT) -> tuple[list[Document], list[Document]]:
     """`(train, validation)` by document; a validation paragraph that shares half its shingles with train is dropped."""
-    train = [d for d in documents if not validation(d.path)]
+    train = [d for d in documents if not validation(d.path, percent)]
     known = np.sort(np.concatenate([_shingles(d.text) for d in train])) if train else np.empty(0, np.uint64)
     rest = []
-    for document in (d for d in documents if validation(d.path)):
+    for document in (d for d in documents if validation(d.path, percent)):
         kept = [p for p in document.text.split("\n\n") if not _mostly_in(_shingles(p), known)]
         if kept:
             rest.append(Document(document.path, "\n\n".join(kept)))

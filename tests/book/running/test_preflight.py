@@ -54,8 +54,11 @@ def test_books_own_budgets_pass():
         ({"subject": " "}, "must name a model"),
         ({"subject": "nowhere"}, "no embedded subject and no folder 'nowhere'"),
         ({"source": "folder:/nowhere"}, "source names a folder that does not exist: /nowhere"),
-        ({"source": "hub:"}, "source must be environment, folder:PATH or hub:NAME"),
-        ({"source": "nowhere"}, "source must be environment, folder:PATH or hub:NAME, not 'nowhere'"),
+        ({"source": "hub:"}, "source must be environment, sotu, folder:PATH, hub:NAME, or several"),
+        (
+            {"source": "nowhere"},
+            "source must be environment, sotu, folder:PATH, hub:NAME, or several joined by \\+, not 'nowhere'",
+        ),
     ],
 )
 def test_missing_folders_are_refused(asked, words, monkeypatch):

@@ -8,24 +8,35 @@ from typing import Any
 from saebook.common import paths
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget
+from saebook.subject import packaged
+from saebook.text import sotu, sources
 
 _LAYERS = ("n_layer", "num_hidden_layers", "num_layers", "n_layers")  # what configurations of models call them
 _CONTEXT = ("n_positions", "max_position_embeddings", "n_ctx")
-_SOURCES = "environment, folder:PATH or hub:NAME"
 
 
 def absolute(given: dict[str, Any], home: Path) -> dict[str, Any]:
     """The parameters `given`, with relative folders resolved against `home`: kernels run in the notebook's own folder."""
     values = dict(given)
     subject, ratings, source = (given.get(name) for name in ("subject", "ratings", "source"))
-    if isinstance(subject, str) and not _embedded(subject) and (home / subject).is_dir():
+    if (
+        isinstance(subject, str)
+        and subject not in packaged.PACKAGED
+        and not _embedded(subject)
+        and (home / subject).is_dir()
+    ):
         values["subject"] = str((home / subject).resolve())
     if isinstance(ratings, str) and ratings:
         values["ratings"] = str((home / Path(ratings).expanduser()).resolve())
-    if isinstance(source, str) and source.startswith("folder:"):
-        folder = Path(source.removeprefix("folder:")).expanduser()
-        values["source"] = f"folder:{(home / folder).resolve()}"
+    if isinstance(source, str):
+        values["source"] = "+".join(_absolute_source(part, home) for part in sources.parts(source))
     return values
+
+
+def _absolute_source(source: str, home: Path) -> str:
+    if not source.startswith("folder:"):
+        return source
+    return f"folder:{(home / Path(source.removeprefix('folder:')).expanduser()).resolve()}"
 
 
 def check_folders() -> None:
@@ -60,19 +71,22 @@ def check(budget: Budget) -> None:
 
 
 def _check_source(source: str) -> None:
-    if source.startswith("folder:"):
-        folder = Path(source.removeprefix("folder:")).expanduser()
-        if not folder.is_dir():
-            raise UserError(f"parameter source names a folder that does not exist: {folder}")
-    elif source != "environment" and not source.removeprefix("hub:").strip():
-        raise UserError(f"parameter source must be {_SOURCES}")
-    elif source != "environment" and not source.startswith("hub:"):
-        raise UserError(f"parameter source must be {_SOURCES}, not '{source}'")
+    for part in sources.parts(source):
+        if part.startswith("folder:"):
+            folder = Path(part.removeprefix("folder:")).expanduser()
+            if not folder.is_dir():
+                raise UserError(f"parameter source names a folder that does not exist: {folder}")
+        elif part == "sotu":
+            sotu.documents()
+        elif part != "environment" and not part.removeprefix("hub:").strip():
+            raise UserError(f"parameter source must be {sources.SOURCES}")
+        elif part != "environment" and not part.startswith("hub:"):
+            raise UserError(f"parameter source must be {sources.SOURCES}, not '{part}'")
 
 
 def _config(subject: str) -> dict[str, Any] | None:
-    """The configuration of a subject in a folder, or None for one that comes from a package or the hub."""
-    folder = _embedded(subject) or Path(subject).expanduser()
+    """The configuration of a subject in a folder, or None for one that comes from the hub."""
+    folder = packaged.folder(subject) or _embedded(subject) or Path(subject).expanduser()
     if folder.is_dir():
         file = folder / "config.json"
         try:
