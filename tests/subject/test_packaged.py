@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from saebook.common import paths
 from saebook.common.errors import UserError
-from saebook.subject import packaged
+from saebook.subject import packaged, pretrain, validation
 from saebook.subject.blocks import WrittenOut
 from saebook.subject.model import Subject
 from saebook.subject.packaged import PackagedModel
@@ -148,3 +149,36 @@ def test_damaged_folder_is_named_with_what_to_do(shipped):
     (folder / "model.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="delete it and run `saebook subject fetch tiny`"):
         Subject.load("tiny")
+
+
+def test_evidence_is_in_bits_per_byte_beside_other_models(shipped, text_folder, tmp_path, monkeypatch):
+    packaged.fetch("tiny")
+    real = paths.data()
+    (tmp_path / "data" / "subjects").mkdir(parents=True)
+    (tmp_path / "data" / "subjects" / "prose-4l128").symlink_to(real / "subjects" / "prose-4l128")
+    monkeypatch.setattr(paths, "data", lambda: tmp_path / "data")
+    source = f"folder:{text_folder}"
+    monkeypatch.setattr(validation, "_SOURCES", (source,))
+    monkeypatch.setattr(validation, "_CONTEXT", TINY.context)
+    seen = validation.evidence("tiny")
+    assert seen == json.loads((tmp_path / "data" / "subjects" / "tiny" / "EVIDENCE.json").read_text())
+    text = seen["texts"][source]
+    # A random model of bytes and one merge: worse than counting.
+    assert text["bits_per_byte"] > text["unigram_bits_per_byte"] > text["bigram_bits_per_byte"] > 0
+    assert 0 < text["own_bits_per_byte"] < 20 and len(text["loss_by_position"]) == 16
+    assert seen["loss_of_16_rows"] == pytest.approx(seen["hf_loss_of_16_rows"], abs=1e-4)
+
+
+def test_bytes_of_tokens_are_those_of_the_text(shipped):
+    packaged.fetch("tiny")
+    tokenizer = Subject.load("tiny", device="cpu").tokenizer
+    text = "the thirty-third naïve café – through and through"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert validation.bytes_per_token(tokenizer, torch.tensor(ids)) * len(ids) == pytest.approx(len(text.encode()))
+    with_end = torch.tensor([*ids, tokenizer.eos_token_id])
+    assert validation.bytes_per_token(tokenizer, with_end) * len(with_end) == pytest.approx(len(text.encode()))
+
+
+def test_packaged_name_cannot_be_trained(shipped):
+    with pytest.raises(UserError, match="'tiny' is the name of a subject from a package"):
+        pretrain.embedded_folder("tiny")

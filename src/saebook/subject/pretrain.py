@@ -24,6 +24,7 @@ from saebook.common import hardware, paths
 from saebook.common.errors import UserError
 from saebook.common.files import write_text, write_whole
 from saebook.common.progress import bar
+from saebook.subject import packaged
 from saebook.text.sources import Corpus, corpus
 from saebook.text.tokens import tokenizer_hash, tokens, train_tokenizer
 
@@ -124,7 +125,9 @@ def next_token_loss(model, rows: Tensor) -> Tensor:
 
 
 def embedded_folder(name: str) -> Path:
-    """The folder of the embedded subject `name`. Raises `UserError` for a name that is not a plain one."""
+    """The folder of the embedded subject `name`. Raises `UserError` for a name that is not a plain one, or that is taken."""
+    if name in packaged.PACKAGED:
+        raise UserError(f"'{name}' is the name of a subject from a package: choose another")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise UserError(f"'{name[:80]}' cannot name a subject: use letters, digits, dots, hyphens and underscores")
     return paths.data() / "subjects" / name

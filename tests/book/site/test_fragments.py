@@ -21,6 +21,7 @@ def test_every_part_is_written(home, tmp_path, rows):
     made = {f.name: f.read_text("utf-8") for f in (staging / "book" / "_generated").iterdir()}
     assert set(made) == {
         "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "settings.md", "status.html",
+            "packaged_subject.md",
         *(f"speed_{part}.md" for part in (
             "answer", "targets", "steps", "sweep", "e2e", "evaluation", "learning", "growth", "floor", "machine",
         )),
@@ -49,6 +50,32 @@ def test_subject_without_evidence_says_so_and_a_damaged_record_is_one_line(home)
     with pytest.raises(UserError, match="restore RECIPE"):
         fragments.subject(folder)
     assert "has not been trained" in fragments.subject(home / "none")
+
+
+def test_packaged_subject_stands_beside_other_models_or_says_that_it_was_not_measured(home):
+    folder = home / "data" / "subjects" / "tiny"
+    assert "`saebook subject evidence tiny`" in fragments.packaged_subject(folder)
+    folder.mkdir()
+    bits = {f"{name}bits_per_byte": 1.25 for name in ("", "unigram_", "bigram_", "fivegram_", "own_")}
+    text = bits | {
+        "bits_per_byte": 1.0625,
+        "tokens": 65536,
+        "loss": 3.5,
+        "loss_by_position": [8.5, 5.25],
+        "loss_after_left_out": 3.25,
+    }
+    seen = {
+        "package": "tiny-model 1.0", "layers": 3, "d_model": 16, "vocabulary": 49152, "parameters": 134_515_008,
+        "leave_out": 8, "own": "prose-4l128", "texts": {"sotu": text, "environment": text | {"bits_per_byte": 1.125}},
+    }  # fmt: skip
+    (folder / "EVIDENCE.json").write_text(json.dumps(seen))
+    shown = fragments.packaged_subject(folder)
+    assert "tiny-model 1.0: 3 layers of width 16, a vocabulary of 49,152 and 135 million parameters" in shown
+    assert "| **`tiny`** | 1.062 | 1.125 |" in shown and "| 5-gram, Kneser-Ney | 1.250 | 1.250 |" in shown
+    assert "8.50 for what follows position 0 of a row, 5.25 after position 1, and 3.25 from position 8 on" in shown
+    (folder / "EVIDENCE.json").write_text(json.dumps({"texts": 3}))
+    with pytest.raises(UserError, match="is damaged: restore it from git"):
+        fragments.packaged_subject(folder)
 
 
 def test_status_table_shows_every_state_and_escapes():

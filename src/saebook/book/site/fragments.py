@@ -19,7 +19,8 @@ from saebook.common import paths
 from saebook.common.errors import UserError
 from saebook.common.templates import render
 
-SUBJECT = "prose-4l128"
+SUBJECT, PACKAGED = "prose-4l128", "smollm2-135m"
+_TEXTS = {"sotu": "presidents' messages", "environment": "prose of Python packages"}
 
 
 def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -> None:
@@ -30,6 +31,7 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
     parts = {
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
         "ledger.html": claim_tables.table(rows, chapters), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
+        "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
         "status.html": status_table(states),
         **speed.parts(home),
@@ -59,6 +61,44 @@ def subject(folder: Path) -> str:
         raise UserError(
             f"the records of {folder} are damaged: restore RECIPE.json and EVIDENCE.json from git"
         ) from None
+
+
+def packaged_subject(folder: Path) -> str:
+    """Describe a subject that ships in a package: how well it predicts two kinds of text, and how badly where a row begins.
+
+    Raises `UserError` when its record is damaged.
+    """
+    file = folder / "EVIDENCE.json"
+    if not file.is_file():
+        return f"The subject {folder.name} has not been measured (`saebook subject evidence {folder.name}`).\n"
+    try:
+        return "\n".join(_packaged(folder.name, json.loads(file.read_text("utf-8"))))
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file} is damaged: restore it from git") from None
+
+
+def _packaged(name: str, seen: dict[str, Any]) -> list[str]:
+    texts, lines = seen["texts"], []
+    columns = {
+        "unigram_bits_per_byte": "unigram", "bigram_bits_per_byte": "bigram, Kneser-Ney",
+        "fivegram_bits_per_byte": "5-gram, Kneser-Ney", "own_bits_per_byte": f"our own `{seen['own']}`",
+        "bits_per_byte": f"**`{name}`**",
+    }  # fmt: skip
+    for key, words in columns.items():
+        lines.append([words, *(f"{text[key]:.3f}" for text in texts.values())])
+    about = [
+        f"`{name}` comes from the package {seen['package']}: {seen['layers']} layers of width {seen['d_model']}, a vocabulary of "
+        f"{seen['vocabulary']:,} and {seen['parameters'] / 1e6:.0f} million parameters.\n",
+        markdown_table(["bits per byte of validation text", *(_TEXTS[source] for source in texts)], lines),
+    ]
+    for source, text in texts.items():
+        first = text["loss_by_position"]
+        about.append(
+            f"On {text['tokens']:,} tokens of {_TEXTS[source]} its loss is {text['loss']:.2f} nats a token: "
+            f"{first[0]:.2f} for what follows position 0 of a row, {first[1]:.2f} after position 1, and "
+            f"{text['loss_after_left_out']:.2f} from position {seen['leave_out']} on.\n"
+        )
+    return about
 
 
 def _recipe(name: str, record: dict[str, Any]) -> str:
