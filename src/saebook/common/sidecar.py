@@ -7,7 +7,7 @@ may be is stated here; what a budget may hold is stated by its plan, and what a 
 import difflib
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -42,7 +42,7 @@ class Sidecar(BaseModel):
 
     `title` is shown in the sidebar and begins with the topic; `figure` is the paper's own number ("Figure 5"); `differs`
     says what differs from the paper (site, size, subject) and `caveat` the main doubt, both in one sentence; `plan` names
-    what is trained (`saebook.papers.PAPER.plans`).
+    what is trained (`saebook.papers.PAPER.plans`); `rests_on` what its verdicts rest on, where that is not a subject.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +51,7 @@ class Sidecar(BaseModel):
     title: str
     plan: str
     figure: str = ""
+    rests_on: Literal["", "identity or toy", "published rows"] = ""
     differs: str = ""
     caveat: str = ""
     order: int = 0

@@ -43,7 +43,9 @@ def test_row_has_claim_interval_criterion_verdict_and_page(rows):
     first = table.rows[0]["text"]
     assert first["claim"].startswith("Half <as> many.") and "recalled" in first["claim"]
     assert first["here"] == "0.52 (0.37 to 0.64)L0 ratio; judged: 0.35 to 0.65" and first["paper"] == '0.5 ("half")'
-    assert "cpu tier, 2030-01-02" in first["rests on"] and "a <processor>" in first["rests on"]
+    assert (
+        first["rests on"].startswith("real language modelcpu tier, 2030-01-02") and "a <processor>" in first["rests on"]
+    )
     assert table.rows[1]["text"]["here"] == "GPT-4 is closed" and "cpu tier" in table.rows[2]["text"]["rests on"]
     assert table.links == ["../notebooks/gated/fig05_pareto.html"] and ledger_of(rows(), ()).links == []
 
@@ -65,11 +67,12 @@ def test_text_of_results_is_escaped(rows):
     assert "<as>" not in claim_tables.table(rows(), CHAPTERS)
 
 
-def test_counts_are_by_paper_and_verdict_and_lead_to_their_rows(rows):
+def test_counts_are_by_paper_grade_and_verdict_and_lead_to_their_rows(rows):
     html = claim_tables.counts(rows())
-    assert 'href="ledger.html?paper=gated&amp;verdict=replicates">1</a>' in html
+    assert 'href="ledger.html?paper=gated&amp;verdict=replicates&amp;grade=real%20language%20model">1</a>' in html
     assert 'href="ledger.html?paper=topk&amp;verdict=not%20comparable%20here">1</a>' in html
     assert 'href="ledger.html?paper=e2e&amp;verdict=not%20run%20yet">1</a>' in html and "Checks" not in html
+    assert html.count("nothing yet") == 2
 
 
 def test_smoke_tier_judges_nothing(home, rows):

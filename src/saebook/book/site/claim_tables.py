@@ -5,6 +5,7 @@ from typing import Any
 
 from saebook.book.site.result_box import without_blank_lines
 from saebook.claims import ledger, standings, wording
+from saebook.claims.grades import Grade
 from saebook.claims.ledger import Verdict
 from saebook.claims.standings import Standing
 from saebook.common.names import PAPERS
@@ -16,15 +17,26 @@ HEADLINES = {
     "topk": ("topk.fig02.beats_relu", "topk.fig05.more_than_mse", "topk.fig15.auxk"),
     "e2e": ("e2e.fig01.e2e_below_local", "e2e.fig01.fewer_alive", "e2e.fig02.e2e_leaves_the_path"),
 }
+_ALL = [*(verdict.value for verdict in Verdict), ledger.NOT_RUN, ledger.NOT_JUDGED]
 _JUDGED = [verdict.value for verdict in Verdict if verdict is not Verdict.NOT_COMPARABLE]
 
 
 def counts(rows: Sequence[Standing]) -> str:
-    """Count the claims of each paper by verdict, as HTML; each number links to the rows that it counts."""
-    by_paper = {paper: tally for paper, tally in standings.counts(rows).items() if any(tally.values())}
-    words = list(next(iter(by_paper.values()), {}))
-    lines = [{"verdict": word, "counts": [(paper, tally[word]) for paper, tally in by_paper.items()]} for word in words]
-    return _html("counts.html", papers=[PAPERS[paper] for paper in by_paper], lines=lines)
+    """Count the claims of each paper by what they rest on and by verdict, as HTML; each number links to its rows."""
+    by_paper = {paper: tallies for paper, tallies in standings.counts(rows).items() if tallies}
+    tallies = [tally for of_paper in by_paper.values() for tally in of_paper.values()]
+    words = [word for word in _ALL if any(word in tally for tally in tallies)]
+    papers = [
+        {
+            "key": paper, "name": PAPERS[paper],
+            "lines": [
+                {"grade": grade or "", "counts": [(word, tally.get(word, 0)) for word in words]}
+                for grade, tally in of_paper.items()
+            ],
+        }
+        for paper, of_paper in by_paper.items()
+    ]  # fmt: skip
+    return _html("counts.html", papers=papers, words=words)
 
 
 def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
@@ -41,10 +53,11 @@ def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
 def table(rows: Sequence[Standing], pages: set[str]) -> str:
     """The ledger as HTML, judged claims first: whole without a script, narrowed by native controls with one."""
     order = sorted(rows, key=lambda row: (list(PAPERS).index(row.claim.paper), row.verdict not in _JUDGED))
-    words = [word for word in [*(v.value for v in Verdict), ledger.NOT_RUN] if any(row.verdict == word for row in rows)]
+    words = [word for word in _ALL if any(row.verdict == word for row in rows)]
+    grades = [grade.value for grade in Grade if any(row.grade == grade for row in rows)]
     papers = {paper: name for paper, name in PAPERS.items() if any(row.claim.paper == paper for row in rows)}
     shown = [_row(row, pages, "notebooks/") for row in order]
-    return _html("ledger.html", rows=shown, verdicts=words, papers=papers)
+    return _html("ledger.html", rows=shown, verdicts=words, papers=papers, grades=grades)
 
 
 def _html(template: str, **values: Any) -> str:
@@ -60,6 +73,7 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "claim": claim,
         "paper": PAPERS[claim.paper],
         "verdict": row.verdict,
+        "grade": row.grade or "",
         "link": f"../{home}{claim.notebook}.html" if claim.notebook in pages else "",
         "value": wording.interval(row.recorded.value) if row.recorded else "",
         "sentence": wording.sentence(row.recorded.value) if row.recorded else "",
