@@ -25,6 +25,7 @@ from saebook.evaluation.intervals import Interval
 from saebook.sae.base import Member, SAEStack
 from saebook.sae.registry import build
 from saebook.subject.model import Site, Subject
+from saebook.text.held_out import held_out
 from saebook.text.tokens import tokens
 from saebook.training import plan as plans
 from saebook.training.buffers import ActivationBuffer
@@ -65,9 +66,9 @@ class Chapter:
         return self.data.row_length(self.subject.context)
 
     def validation_rows(self, count: int | None = None) -> torch.Tensor:
-        """The first `count` validation rows [N, T] of the chapter's text (default: those that the sweep is evaluated on)."""
-        rows = tokens(self._text.source, self.subject.tokenizer, "validation", self.context)
-        return torch.from_numpy(rows[: count or self._text.eval_rows].astype("int64")).to(self.subject.device)
+        """The first `count` of the validation rows [N, T] that judge (default: those that the sweep is evaluated on)."""
+        rows = held_out(self._text.source, self.subject.tokenizer, self.context, count or self._text.eval_rows)
+        return torch.from_numpy(rows.astype("int64")).to(self.subject.device)
 
     def methods(self, site: Site | None = None) -> list:
         """What the chapter's plan trains at a site."""
@@ -87,7 +88,7 @@ class Chapter:
         rows = tokens(self._text.source, self.subject.tokenizer, "train", self.context)
         batch, data = self.budget.batch, self.data
         steps = self.budget.tokens // batch
-        return ActivationBuffer(self.subject, self.site, rows, batch, data.order_seed, data.skip, data.block, steps)
+        return ActivationBuffer(self.subject, self.site, rows, batch, data.order_seed or 0, data.skip, data.block, steps)
 
     def sweep(self) -> pd.DataFrame:
         """Train what the store lacks of the chapter's plan; one row per SAE with all its metrics."""

@@ -45,14 +45,14 @@ def finite(values: Sequence[float]) -> list[float]:
 
 
 def collapsed(table: pd.DataFrame) -> int:
-    """Count the SAEs of one method that fare worse than the next sparser SAE of the same seed.
+    """Count the SAEs of one method that fare worse than the next sparser SAE of the same seed, or than zeros in their place.
 
     Room to use more features cannot hurt an SAE that trained well. One that collapsed hides from a mean over the curve:
     without it the others span a shorter curve, which may be the better for it.
     """
     looser = -1 if table.sparsity.corr(table.l0, method="spearman") > 0 else 1  # k grows with L0, a penalty against it
     curves = (g.sort_values("sparsity", key=lambda s: looser * s).loss_recovered for _, g in table.groupby("seed"))
-    return int(sum((curve.diff() > 0).sum() for curve in curves))
+    return int(sum(((curve.diff() > 0) | (curve <= 0)).sum() for curve in curves))
 
 
 def published_ratios(paper: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,8 @@ Gradients flow through the normalisation, so that nothing has to be projected. W
 is up to an objective (`training.objectives`): `pulled` takes any, and `loss` is the paper's local one.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,7 +35,7 @@ class NormalisedReLU(SAEStack):
         for i, member in enumerate(self.members):
             generator = torch.Generator().manual_seed(member.seed)
             encoder = torch.empty(self.d_sae, self.d_in, dtype=torch.float64)
-            nn.init.kaiming_uniform_(encoder, nonlinearity="relu", generator=generator)
+            nn.init.kaiming_uniform_(encoder, a=math.sqrt(5), generator=generator)  # as `nn.Linear` does
             decoder = torch.empty(self.d_sae, self.d_in, dtype=torch.float64)
             nn.init.orthogonal_(decoder, generator=generator)
             self.W_enc.data[i] = encoder.T

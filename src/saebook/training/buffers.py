@@ -78,7 +78,7 @@ class ActivationBuffer:
     ) -> "ActivationBuffer":
         """The batches of a run on the training text `rows` of `data`."""
         batch, steps = training.batch, training.steps
-        return cls(subject, site, rows, batch, data.order_seed, data.skip, data.block, steps)
+        return cls(subject, site, rows, batch, data.order_seed or 0, data.skip, data.block, steps)
 
     @functools.cached_property
     def scale(self) -> float:
@@ -134,11 +134,9 @@ class ActivationBuffer:
         return sum(map(self.activations.rows_in, chunks)) * self.per_row
 
     def _windows(self) -> Iterator[tuple[int, int, Sequence[int]]]:
-        """Pass over the text, number of the window in it, and its chunks: without end, in a new order every pass."""
+        """Pass over the text, number of the window in it, and its chunks: without end, in an order of the seed's own, new every pass."""
         for turn in itertools.count():
-            order = np.arange(self.chunks)
-            if turn:
-                order = np.random.default_rng([self.seed, turn]).permutation(order)
+            order = np.random.default_rng([self.seed, turn]).permutation(self.chunks)
             for number, part in enumerate(self._split(order)):
                 yield turn, number, part.tolist()
 

@@ -1,13 +1,14 @@
 """Validated configurations of a sweep: methods, members, training and text."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
 from saebook.common.errors import UserError
 from saebook.sae import registry
 from saebook.sae.base import Member, SAEStack
+from saebook.text.held_out import JUDGING, PARTS
 
 
 @dataclass(frozen=True)
@@ -127,16 +128,22 @@ class Method:
 class Data:
     """The text for training and evaluation, and its order. The first `skip` positions of a row are left out.
 
-    `eval_rows` rows of the validation text are measured on; about `block` rows of training text are mixed at a time. A row has
-    `context` tokens, None for as many as the subject takes.
+    `eval_rows` rows of the `eval_part` of the validation text are measured on (`text.held_out`). `order_seed` fixes the order
+    of the training text, None for an order of its own for every seed. About `block` rows of training text are mixed at a time.
+    A row has `context` tokens, None for as many as the subject takes.
     """
 
     source: str = "environment"
     eval_rows: int = 128
     skip: int = 1
-    order_seed: int = 0
+    order_seed: int | None = None
     block: int = 4096
     context: int | None = None
+    eval_part: str = JUDGING
+
+    def of_seed(self, seed: int) -> "Data":
+        """The data of the runs with this seed: in the seed's own order, where there is not one order for all."""
+        return self if self.order_seed is not None else replace(self, order_seed=seed)
 
     def row_length(self, most: int) -> int:
         """Tokens in a row, for a subject that takes at `most` so many. Raises `UserError` for a longer context."""
@@ -146,8 +153,9 @@ class Data:
     def __post_init__(self) -> None:
         _require(self.eval_rows >= 1, "eval_rows", self.eval_rows, "at least 1 row")
         _require(self.skip >= 0, "skip", self.skip, "at least 0 positions")
-        _require(self.order_seed >= 0, "order_seed", self.order_seed, "at least 0")
+        _require((self.order_seed or 0) >= 0, "order_seed", self.order_seed, "at least 0")
         _require(self.block >= 1, "block", self.block, "at least 1 row")
+        _require(self.eval_part in PARTS, "eval_part", self.eval_part, " or ".join(PARTS))
 
 
 def _positive(value: float) -> bool:

@@ -15,6 +15,7 @@ from saebook.evaluation import metrics
 from saebook.sae.base import Member, SAEStack
 from saebook.sae.kernels import precision
 from saebook.subject.model import Site, Subject
+from saebook.text.held_out import held_out
 from saebook.text.tokens import tokens
 from saebook.training.buffers import ActivationBuffer, RowBuffer
 from saebook.training.checkpoint import Checkpoint
@@ -47,15 +48,14 @@ def train_and_measure(
     Runs of one method are one stack. With a `checkpoint`, a killed call goes on from there; clear it when the results are
     safe. `compiled` is as in `TrainState`. Raises `UserError` when a loss is not finite.
     """
-    rows = tokens(data.source, subject.tokenizer, "train", data.row_length(subject.context))
-    validation = tokens(data.source, subject.tokenizer, "validation", data.row_length(subject.context))[
-        : data.eval_rows
-    ]
+    length = data.row_length(subject.context)
+    rows = tokens(data.source, subject.tokenizer, "train", length)
+    validation = held_out(data.source, subject.tokenizer, length, data.eval_rows, data.eval_part)
     training = runs[0][0].training
     if runs[0][0].objective is None:
         buffer = ActivationBuffer.for_run(subject, site, rows, training, data)
     else:
-        buffer = RowBuffer(subject, site, rows, training.batch, data.order_seed)
+        buffer = RowBuffer(subject, site, rows, training.batch, data.order_seed or 0)
     groups: dict[Method, list[int]] = {}
     for number, (method, _) in enumerate(runs):
         groups.setdefault(method, []).append(number)

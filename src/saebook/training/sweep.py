@@ -7,8 +7,9 @@ and docstrings. So a new architecture, a new method of a paper, a comment, or th
 before such a source changed or moved is not carried over: its runs are trained again under new keys.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 
 import pandas as pd
 import torch
@@ -44,15 +45,15 @@ def sweep(
 ) -> SweepResult:  # fmt: skip
     """Train what the store lacks. Columns of the table: method, d_sae, sparsity, seed, key and all metrics.
 
-    Every run of the call sees the same activations in the same order; the subject runs once per batch for all.
-    Raises `UserError` for a grid that cannot be trained together (`runs`).
+    Runs of one seed see the same activations in the same order; the subject runs once per batch for all of them. Raises
+    `UserError` for a grid that cannot be trained together (`runs`).
     """
     store = store or Store()
     wanted = runs(subject, site, methods, seeds, data)
     with store.lock(key_of({"runs": sorted(key for *_, key in wanted)})):
         missing = [entry for entry in wanted if not store.has(entry[2])]
-        if missing:
-            _train(subject, site, missing, data, store)
+        for ordered, together in _by_order(missing, data):
+            _train(subject, site, together, ordered, store)
     table = pd.DataFrame([_row(method, member, key, store) for method, member, key in wanted])
     return SweepResult(table, len(missing))
 
@@ -83,7 +84,7 @@ def runs(
     """
     shared = _shared(subject, site, data)
     wanted = [
-        (method, Member(seed, sparsity), _key(shared, method, Member(seed, sparsity)))
+        (method, Member(seed, sparsity), _key(shared, method, Member(seed, sparsity), data.of_seed(seed)))
         for method in methods
         for sparsity in method.sparsities
         for seed in seeds
@@ -128,6 +129,19 @@ def source(architecture: str, device: str = "cpu") -> str:
     return fingerprint.of(_TRAINING, registry.get(architecture).__module__, *([ON_CUDA] if device == "cuda" else []))
 
 
+def _by_order(
+    missing: list[tuple[Method, Member, str]], data: Data
+) -> Iterator[tuple[Data, list[tuple[Method, Member, str]]]]:
+    """What is to be trained, by the order of the text that it sees: runs of one order share their batches."""
+
+    def order(entry: tuple[Method, Member, str]) -> int:
+        return data.of_seed(entry[1].seed).order_seed or 0
+
+    for _, together in groupby(sorted(missing, key=order), key=order):
+        runs_of_one = list(together)
+        yield data.of_seed(runs_of_one[0][1].seed), runs_of_one
+
+
 def _train(subject: Subject, site: Site, missing: list[tuple[Method, Member, str]], data: Data, store: Store) -> None:
     # Keyed by what is trained together: members are independent, but a checkpoint holds this very set.
     checkpoint = store.checkpoint(key_of({"together": [key for *_, key in missing]}))
@@ -152,7 +166,6 @@ def _shared(subject: Subject, site: Site, data: Data) -> dict:
         "tokenizer": tokenizer_hash(subject.tokenizer),
         "site": site.hook_name,
         "corpus": corpus_hash(data.source),
-        "data": asdict(data),
         "layout": saelens.LAYOUT,
         "torch": torch.__version__.split("+")[0],
         "device": subject.device.type,
@@ -160,12 +173,11 @@ def _shared(subject: Subject, site: Site, data: Data) -> dict:
     }
 
 
-def _key(shared: dict, method: Method, member: Member) -> str:
+def _key(shared: dict, method: Method, member: Member, data: Data) -> str:
     # The grid a run was part of is not part of the run, nor is what a page calls it.
     alone = asdict(replace(method, sparsities=(member.sparsity,), name=""))
-    return key_of(
-        shared | {"method": alone, "seed": member.seed, "source": source(method.architecture, shared["device"])}
-    )
+    own = {"method": alone, "seed": member.seed, "data": asdict(data)}
+    return key_of(shared | own | {"source": source(method.architecture, shared["device"])})
 
 
 def _row(method: Method, member: Member, key: str, store: Store) -> dict:

@@ -1,7 +1,9 @@
 """Learning rates, chosen for the baseline exactly as for the method: one grid, the same seeds, the same rule.
 
-Tuning seeds appear in no result. The rule: of all rates of the grid below the first at which an SAE collapses, the one that
-is cheapest at equal quality (geometric mean over the tuning seeds). What is cheap is what the paper asks about: the fewest
+Tuning seeds and the rows that they are measured on (`text.held_out`) appear in no result. The rule: of all rates of the grid
+below the first at which an SAE collapses or latents die, the one that is cheapest at equal quality (geometric mean over the
+tuning seeds). Latents die at a rate where, at any sparsity, fewer than half as many are alive as at some lower rate: a rate
+that kills latents makes an SAE sparse by another way than its penalty. What is cheap is what the paper asks about: the fewest
 active features at equal loss recovered (Gated), the least error at equal L0 (Top-k), the least added loss at equal L0 (e2e).
 The grid is recorded beside the results, and the sidecars hold the winners; a test keeps the two together.
 """
@@ -16,10 +18,12 @@ import pandas as pd
 
 from saebook.evaluation.pareto import collapsed, ratio
 from saebook.subject.model import Subject
+from saebook.text.held_out import CHOOSING
 from saebook.training.sweep import Data, Method, sweep
 
 RATES = (1e-3, 3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2)
 SEEDS = (101, 102)
+KEPT = 0.5  # of the latents alive at a lower rate, the share that a rate has to keep at every sparsity
 
 Cost = Callable[[pd.DataFrame, pd.DataFrame], float]  # of one sweep over another at equal quality; lower is better
 
@@ -43,7 +47,7 @@ class Tuner:
 
     def run(self, budget: Any, subject: Subject, methods: list[Method], data: Data) -> Tuning:
         """Train `methods` at every rate on the tuning seeds, at the budget's one site."""
-        site, parts = subject.site(budget.site, budget.layer), []
+        site, data, parts = subject.site(budget.site, budget.layer), choosing(data), []
         for rate in self.rates:
             at_rate = [replace(m, training=replace(m.training, lr=rate)) for m in methods]
             parts.append(sweep(subject, site, at_rate, list(self.seeds), data).table.assign(lr=rate))
@@ -53,6 +57,11 @@ class Tuner:
             "rates": self.rates, "seeds": self.seeds, "chosen": chosen(scored), "penalty": penalty(scored),
         }  # fmt: skip
         return Tuning(table, findings, scored)
+
+
+def choosing(data: Data) -> Data:
+    """`data` measured on the rows that choose, which judge nothing."""
+    return replace(data, eval_part=CHOOSING)
 
 
 def to_tune(methods: list[Method], settled: list[Method]) -> list[Method]:
@@ -78,39 +87,47 @@ def tuned(methods: list[Method]) -> list[Method]:
 
 
 def scores(table: pd.DataFrame, cost: Cost = ratio) -> pd.DataFrame:
-    """One row per method and rate: how many SAEs collapsed, and `cost` at equal quality (lower is better; NaN: no overlap).
+    """One row per method and rate: `cost` at equal quality (lower is better; NaN: no overlap), and what went wrong there.
 
-    Costs of a method are against its middle rate of those at which nothing collapsed, for a collapsed curve measures nothing.
+    `collapsed` counts SAEs, `dying` the sparsities at which latents die, and `lost` is their sum. Costs of a method are against
+    its middle rate of those at which nothing was lost, for a collapsed curve measures nothing.
     """
     rows = []
     for method, mine in table.groupby("method"):
-        lost = {rate: collapsed(group) for rate, group in mine.groupby("lr")}
-        whole = [rate for rate, count in lost.items() if not count] or list(lost)
+        broken, dead = {rate: collapsed(group) for rate, group in mine.groupby("lr")}, dying(mine)
+        whole = [rate for rate in broken if not broken[rate] + dead[rate]] or list(broken)
         middle = mine[mine.lr == whole[len(whole) // 2]]
         for rate, group in mine.groupby("lr"):
             logs = [math.log(cost(g, middle[middle.seed == seed])) for seed, g in group.groupby("seed")]
             mean = float(np.exp(np.mean(logs)))
-            rows.append({"method": method, "lr": rate, "cost": mean, "seeds": len(logs), "collapsed": lost[rate]})
+            lost = {"collapsed": broken[rate], "dying": dead[rate], "lost": broken[rate] + dead[rate]}
+            rows.append({"method": method, "lr": rate, "cost": mean, "seeds": len(logs), **lost})
     return pd.DataFrame(rows)
 
 
-def chosen(scored: pd.DataFrame) -> dict[str, float]:
-    """The winning rate of each method, below the first at which anything collapsed: that a higher one did not, on so few seeds, is luck.
+def dying(table: pd.DataFrame) -> dict[float, int]:
+    """For each rate of one method, the number of sparsities at which fewer than `KEPT` of a lower rate's latents are alive."""
+    alive = table.groupby(["lr", "sparsity"]).alive.mean().unstack("sparsity").sort_index()
+    return (alive < KEPT * alive.cummax()).sum(axis=1).to_dict()
 
-    Where something collapsed at every rate, the least of them.
+
+def chosen(scored: pd.DataFrame) -> dict[str, float]:
+    """The winning rate of each method, below the first at which anything was lost: that a higher one lost nothing, on so few seeds, is luck.
+
+    Where something was lost at every rate, the least of them.
     """
     winners = {}
     for method, g in scored.groupby("method"):
-        whole = g[g.lr < g.lr[g.collapsed > 0].min()] if g.collapsed.any() else g
+        whole = g[g.lr < g.lr[g.lost > 0].min()] if g.lost.any() else g
         winners[str(method)] = float(whole.lr.iloc[int(whole.cost.argmin())] if len(whole) else g.lr.min())
     return winners
 
 
 def penalty(scored: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """The cost of each rate of each method over the best rate; null where an SAE collapsed, or where the curves do not meet."""
+    """The cost of each rate of each method over the best rate; null where an SAE collapsed or latents died, or where the curves do not meet."""
     winners = chosen(scored)
     return {
-        str(method): {f"{row.lr:g}": math.nan if row.collapsed else row.cost / won for row in g.itertuples()}
+        str(method): {f"{row.lr:g}": math.nan if row.lost else row.cost / won for row in g.itertuples()}
         for method, g in scored.groupby("method")
         for won in g.cost[g.lr == winners[str(method)]]
     }

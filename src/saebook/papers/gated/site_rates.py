@@ -12,7 +12,7 @@ import pandas as pd
 from saebook.papers.gated import every_site
 from saebook.subject.model import Subject
 from saebook.training.sweep import Data, Method, across
-from saebook.training.tuning import Tuner, Tuning, chosen, penalty, scores
+from saebook.training.tuning import Tuner, Tuning, choosing, chosen, penalty, scores
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class BySite(Tuner):
     layer: int = 1
 
     def run(self, budget: Any, subject: Subject, methods: list[Method], data: Data) -> Tuning:
-        places, parts = [subject.site(kind, self.layer) for kind in budget.sites], []
+        places, data, parts = [subject.site(kind, self.layer) for kind in budget.sites], choosing(data), []
         for rate in self.rates:
             at_rate = [replace(m, training=replace(m.training, lr=rate)) for m in methods]
             runs = across(subject, places, lambda _, at_rate=at_rate: at_rate, list(self.seeds), data)

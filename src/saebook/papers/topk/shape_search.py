@@ -11,7 +11,7 @@ import pandas as pd
 
 from saebook.subject.model import Subject
 from saebook.training.sweep import Data, Method, histories, sweep
-from saebook.training.tuning import Tuner, Tuning
+from saebook.training.tuning import Tuner, Tuning, choosing
 
 DEADLY = 0.25  # the share that has to die without a remedy for the question to make sense
 
@@ -25,7 +25,7 @@ class ShapeSearch(Tuner):
     k: tuple[int, ...] = (8, 16, 32)
 
     def run(self, budget: Any, subject: Subject, methods: list[Method], data: Data) -> Tuning:
-        site, parts = subject.site(budget.site, budget.layer), []
+        site, data, parts = subject.site(budget.site, budget.layer), choosing(data), []
         (without,) = [method for method in methods if method.name.startswith("neither")]
         for d_sae, k, rate in itertools.product(self.d_sae, self.k, self.rates):
             method = replace(

@@ -16,6 +16,7 @@ from saebook.sae.gated import Gated
 from saebook.sae.initial import unfilled
 from saebook.sae.relu import ReLU
 from saebook.subject.model import Site, Subject
+from saebook.text.held_out import held_out
 from saebook.training.store import Store
 from saebook.training.sweep import Data
 
@@ -42,8 +43,11 @@ def stored(key: str, device: torch.device, store: Store | None = None) -> Gated:
 
 
 def rows_of(split: str, count: int, subject: Subject, data: Data) -> Tensor:
-    """The first `count` rows [N, T] of the split "train" or "validation"."""
-    rows = subject.rows(data.source, split, data.context)[:count]
+    """Up to `count` rows [N, T]: of the split "train" the first, of "validation" as a sweep draws them (`text.held_out`)."""
+    if split == "train":
+        rows = subject.rows(data.source, split, data.context)[:count]
+    else:
+        rows = held_out(data.source, subject.tokenizer, data.row_length(subject.context), count, data.eval_part)
     return torch.from_numpy(rows.astype(np.int64)).to(subject.device)
 
 

@@ -86,4 +86,4 @@ def reconstruction(sae: Gated, x: Tensor) -> Tensor:
 def _stream(subject: Subject, site: Site, data: Data, fit: Fit) -> ActivationBuffer:
     rows = subject.rows(data.source, "train", data.context)
     steps = fit.tokens // fit.batch
-    return ActivationBuffer(subject, site, rows, fit.batch, data.order_seed, data.skip, data.block, steps)
+    return ActivationBuffer(subject, site, rows, fit.batch, data.order_seed or 0, data.skip, data.block, steps)
