@@ -34,10 +34,13 @@ def recorded(name, tier):
 def test_budget_holds_what_the_grid_chose(name, tier):
     record, table = recorded(name, tier)
     budget = budgets.resolve(name, tier)
-    held = {m.name: m.training.lr for m in tune.to_tune(name, budget)}
+    if isinstance(budgets.plan(name).tuner, site_rates.BySite):
+        held = site_rates.budgeted(budget, lambda site: tune.to_tune(name, budget, site))
+    else:
+        held = {m.name: m.training.lr for m in tune.to_tune(name, budget)}
     assert held == record["findings"]["chosen"]
     # The grid was run at this very budget, rates and seeds apart, on seeds that appear in no result.
-    same = {field for field in record["parameters"] if not field.endswith("_lr")} - {"seeds", "eval_rows"}
+    same = {field for field in record["parameters"] if not field.endswith("_lr")} - {"seeds", "eval_rows", "beside"}
     assert len(same) > 8 and {k: record["parameters"][k] for k in same} == {k: budget.plain()[k] for k in same}
     assert not set(record["findings"]["seeds"]) & set(budget.seeds)
     cost = budgets.plan(name).tuner.cost
@@ -47,7 +50,9 @@ def test_budget_holds_what_the_grid_chose(name, tier):
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
 def test_budget_of_every_site_is_what_the_grid_chose(tier):
     record, table = recorded("gated/fig12_sites", tier)
-    assert site_rates.budgeted(budgets.resolve("gated/fig12_sites", tier)) == record["findings"]["chosen"]
+    budget = budgets.resolve("gated/fig12_sites", tier)
+    held = site_rates.budgeted(budget, lambda site: tune.to_tune("gated/fig12_sites", budget, site))
+    assert held == record["findings"]["chosen"]
     assert tuning.chosen(tuning.scores(table)) == record["findings"]["chosen"]
 
 

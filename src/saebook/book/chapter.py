@@ -90,13 +90,19 @@ class Chapter:
         steps = self.budget.tokens // batch
         return ActivationBuffer(self.subject, self.site, rows, batch, data.order_seed or 0, data.skip, data.block, steps)
 
-    def sweep(self) -> pd.DataFrame:
-        """Train what the store lacks of the chapter's plan; one row per SAE with all its metrics."""
+    @property
+    def beside(self) -> list[Site]:
+        """The other sites of the same layer where the same is trained, of a budget that names some."""
+        return [self.subject.site(kind, self.site.layer) for kind in getattr(self.budget, "beside", ())]
+
+    def sweep(self, site: Site | None = None) -> pd.DataFrame:
+        """Train what the store lacks of the chapter's plan, at the chapter's sites or at `site`; one row per SAE with all its metrics."""
         if not isinstance(self.budget, TrainingBudget):
             raise UserError(f"{self.name} trains nothing: its budget has no tokens")
         seeds, data = list(self.budget.seeds), self.data
         if isinstance(self.budget, SweepBudget):
-            result = sweep(self.subject, self.site, self.methods(), seeds, data)
+            site = site or self.site
+            result = sweep(self.subject, site, self.methods(site), seeds, data)
         else:
             result = across(self.subject, self.sites, self.methods, seeds, data)
         self.trained += result.trained

@@ -86,7 +86,9 @@ def _chapter(name: str, budget: Budget, done: set[str]) -> Estimate:
 def _sites(subject: Subject, budget: TrainingBudget) -> list[Site]:
     if isinstance(budget, SitesBudget):
         return [subject.site(kind, layer) for kind in budget.sites for layer in budget.layers]
-    return [subject.site(budget.site, budget.layer)] if isinstance(budget, SiteBudget) else []
+    if not isinstance(budget, SiteBudget):
+        return []
+    return [subject.site(kind, budget.layer) for kind in (budget.site, *getattr(budget, "beside", ()))]
 
 
 def _add_site(

@@ -38,15 +38,17 @@ def tune(name: str, tier: str) -> pd.DataFrame:
     return grid.scores
 
 
-def to_tune(name: str, budget: Budget) -> list[Method]:
+# What a site changes is the rate alone, and rates are what is chosen here.
+_ANYWHERE = Site("resid_post", 0, "", 0)
+
+
+def to_tune(name: str, budget: Budget, site: Site = _ANYWHERE) -> list[Method]:
     """The methods of a chapter whose rates its own grid chooses, without those of the chapter that it is `like`."""
     like = sidecar.load(name).like
-    settled = _methods(like, budgets.resolve(like, budget.tier)) if like else []
-    return tuning.to_tune(_methods(name, budget), settled)
+    settled = _methods(like, budgets.resolve(like, budget.tier), site) if like else []
+    return tuning.to_tune(_methods(name, budget, site), settled)
 
 
-def _methods(name: str, budget: Budget) -> list[Method]:
+def _methods(name: str, budget: Budget, site: Site) -> list[Method]:
     methods = budgets.plan(name).methods
-    # What a site changes is the rate alone, and rates are what is chosen here.
-    anywhere = Site("resid_post", 0, "", 0)
-    return methods(budget, anywhere) if methods else []
+    return methods(budget, site) if methods else []

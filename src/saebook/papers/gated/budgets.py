@@ -25,7 +25,11 @@ from saebook.common.limits import (
 
 
 class GatedSweep(SweepBudget):
-    """Gated SAEs of width `d_sae` against ReLU baselines `baseline_width` times as wide, each at its own rate and sparsities."""
+    """Gated SAEs of width `d_sae` against ReLU baselines `baseline_width` times as wide, each at its own rate and sparsities.
+
+    `beside` names further types of site in the same layer, where the same is trained, and there the rates of architectures
+    that differ from those at `site`.
+    """
 
     d_sae: Width
     baseline_width: Positive
@@ -34,6 +38,7 @@ class GatedSweep(SweepBudget):
     gated_lr: Rate
     baseline_lr: Rate
     beta2: Decay
+    beside: dict[SiteName, dict[StrictStr, Rate]] = {}
 
 
 class JumpReLUForm(GatedSweep):

@@ -9,16 +9,19 @@ from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
 from saebook.training.plan import Plan
 from saebook.training.sweep import Method
-from saebook.training.tuning import Tuner
+from saebook.training.tuning import RATES
 
 
 def against_baseline(budget: GatedSweep | GatedSites, site: Site) -> list[Method]:
     """Gated at `d_sae` and the ReLU baseline at `baseline_width` times that: equal training compute (section 3.6)."""
     return [
-        Method("gated", budget.d_sae, budget.gated_sparsities, _training(budget, _at(budget.gated_lr, site))),
+        Method(
+            "gated", budget.d_sae, budget.gated_sparsities,
+            _training(budget, _at(site, budget, "gated", budget.gated_lr)),
+        ),
         Method(
             "relu", round(budget.d_sae * budget.baseline_width), budget.baseline_sparsities,
-            _training(budget, _at(budget.baseline_lr, site)),
+            _training(budget, _at(site, budget, "relu", budget.baseline_lr)),
         ),
     ]  # fmt: skip
 
@@ -34,7 +37,7 @@ def with_ablations(budget: Ablations, site: Site) -> list[Method]:
         "gated_unfrozen": budget.unfrozen_lr, "gated_no_r_mag": budget.no_r_mag_lr, "gated_untied": budget.untied_lr,
     }  # fmt: skip
     return against_baseline(budget, site) + [
-        Method(architecture, budget.d_sae, budget.ablation_sparsities, _training(budget, lr))
+        Method(architecture, budget.d_sae, budget.ablation_sparsities, _training(budget, _at(site, budget, architecture, lr)))
         for architecture, lr in rates.items()
     ]
 
@@ -48,10 +51,13 @@ def with_and_without_resampling(budget: GatedSweep, site: Site) -> list[Method]:
     ]
 
 
-def _at(rate: float | dict[SiteName, float], site: Site) -> float:
+def _at(
+    site: Site, budget: GatedSweep | GatedSites, architecture: str, rate: float | dict[SiteName, float]
+) -> float:
     """The rate at a site. A type of site for which none was chosen takes the smallest, at which no SAE collapses."""
     if not isinstance(rate, dict):
-        return rate
+        own = budget.beside.get(site.kind, {}) if isinstance(budget, GatedSweep) and site.kind != budget.site else {}
+        return own.get(architecture, rate)
     return next((chosen for kind, chosen in rate.items() if kind == site.kind), min(rate.values()))
 
 
@@ -62,13 +68,13 @@ def _training(budget: GatedSweep | GatedSites, lr: float) -> TrainConfig:
 
 
 PLANS = {
-    "against_baseline": Plan(BUDGETS["against_baseline"], against_baseline, Tuner()),
+    "against_baseline": Plan(BUDGETS["against_baseline"], against_baseline, BySite(rates=RATES)),
     "jumprelu_form": Plan(BUDGETS["jumprelu_form"], gated_alone),
     "human_study": Plan(BUDGETS["human_study"], against_baseline),
     "ablations": Plan(
-        BUDGETS["ablations"], with_ablations, Tuner(rates=(3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2, 2.8e-2, 4e-2))
+        BUDGETS["ablations"], with_ablations, BySite(rates=(3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2))
     ),
-    "rescale_shift": Plan(BUDGETS["rescale_shift"], against_baseline, Tuner()),
+    "rescale_shift": Plan(BUDGETS["rescale_shift"], against_baseline, BySite(rates=RATES)),
     "inference_time": Plan(BUDGETS["inference_time"], against_baseline),
     "resampling": Plan(BUDGETS["resampling"], with_and_without_resampling),
     "thresholded_baseline": Plan(BUDGETS["thresholded_baseline"], against_baseline),
