@@ -50,8 +50,8 @@ def test_methods_data_objectives_and_members_are_checked():
     for seed in (-1, 10**23):
         with pytest.raises(UserError, match="seed must be a whole number from 0"):
             Member(seed, 1.0)
-    for change in ({"eval_rows": 0}, {"skip": -1}, {"block": 0}, {"order_seed": -1}):
-        with pytest.raises(UserError, match=f"{next(iter(change))} must be at least"):
+    for change in ({"eval_rows": 0}, {"skip": -1}, {"block": 0}, {"order_seed": -1}, {"eval_part": "all"}):
+        with pytest.raises(UserError, match=f"{next(iter(change))} must be"):
             Data(**change)
     with pytest.raises(UserError, match="kl must be a finite weight"):
         Objective(kl=-1.0)

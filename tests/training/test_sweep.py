@@ -54,3 +54,15 @@ def test_training_text_goes_through_the_subject_once_for_all_sweeps(small_subjec
     monkeypatch.setenv("SAEBOOK_ACTIVATIONS_GIB", "0")
     again = across(small_subject, places, lambda _: methods, [0], data, Store(tmp_path / "without"))
     assert again.trained == 2 and again.table.equals(kept.table)
+
+
+def test_every_seed_sees_the_text_in_an_order_of_its_own(small_subject, text_folder, tmp_path):
+    methods = [Method("relu", 16, (0.5, 1.0), TrainConfig(lr=3e-3, tokens=1024, batch=128))]
+    data, site = Data(source=f"folder:{text_folder}", eval_rows=4, block=8), small_subject.site("resid_post", 1)
+    store = Store(tmp_path / "runs")
+    both = sweep(small_subject, site, methods, [0, 1], data, store).table
+    alone = sweep(small_subject, site, methods, [1], data, Store(tmp_path / "alone")).table
+    assert both[both.seed == 1].reset_index(drop=True).equals(alone)  # other seeds of the call change nothing
+    assert sweep(small_subject, site, methods, [1], replace(data, order_seed=1), store).trained == 0  # it is that run
+    other = sweep(small_subject, site, methods, [1], replace(data, order_seed=0), store)
+    assert other.trained == 2 and (other.table.normalised_mse != alone.normalised_mse).all()

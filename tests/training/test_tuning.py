@@ -20,6 +20,7 @@ def grid(factors):
             "sparsity": 1 - q,
             "l0": factor * np.exp(4 * q),
             "loss_recovered": q,
+            "alive": 1.0,
         }
         for method, by_rate in factors.items()
         for rate, factor in by_rate.items()
@@ -81,3 +82,20 @@ def test_methods_that_another_chapter_tunes_are_not_tuned_again():
     # At other sparsities than there, the full recipe is tuned with its variants.
     other = [method("gated", 64, (0.1,)), method("gated_untied", 64)]
     assert [m.name for m in tuning.to_tune(other, settled)] == ["gated", "gated_untied"]
+
+
+def test_rate_at_which_latents_die_is_not_chosen_at_the_sparsest_point_either():
+    table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0, 1e-2: 0.5}})
+    sparsest = table.sparsity == table.sparsity.max()
+    table.loc[sparsest & (table.lr == 1e-2), "alive"] = 0.6
+    assert tuning.chosen(tuning.scores(table)) == {"gated": 1e-2}
+    table.loc[sparsest & (table.lr == 1e-2), "alive"] = 0.4  # the other sparsities keep all of theirs
+    scored = tuning.scores(table)
+    assert scored.dying.tolist() == [0, 0, 1] and scored.collapsed.sum() == 0
+    assert tuning.chosen(scored) == {"gated": 3e-3}
+
+
+def test_sparsest_sae_that_is_worse_than_zeros_has_collapsed():
+    table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0}})
+    table.loc[(table.sparsity == table.sparsity.max()) & (table.lr == 3e-3), "loss_recovered"] = -0.1
+    assert tuning.chosen(tuning.scores(table)) == {"gated": 1e-3}

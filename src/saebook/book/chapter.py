@@ -88,7 +88,9 @@ class Chapter:
         rows = tokens(self._text.source, self.subject.tokenizer, "train", self.context)
         batch, data = self.budget.batch, self.data
         steps = self.budget.tokens // batch
-        return ActivationBuffer(self.subject, self.site, rows, batch, data.order_seed or 0, data.skip, data.block, steps)
+        return ActivationBuffer(
+            self.subject, self.site, rows, batch, data.order_seed or 0, data.skip, data.block, steps
+        )
 
     @property
     def beside(self) -> list[Site]:

@@ -26,6 +26,8 @@ def held_out(source: str, tokenizer, context: int, count: int | None = None, par
 def places(total: int, part: str = JUDGING) -> np.ndarray:
     """Where the rows of a part are among `total` validation rows, in the order in which they are drawn."""
     if total < len(PARTS):
-        raise UserError(f"the validation text has {total} row: give it at least {len(PARTS)}, to choose on and to judge on")
+        raise UserError(
+            f"the validation text has {total} row: give it at least {len(PARTS)}, to choose on and to judge on"
+        )
     order, choosing = np.random.default_rng(_ORDER).permutation(total), max(1, total // 3)
     return {JUDGING: order[: total - choosing], CHOOSING: order[total - choosing :]}[part]

@@ -37,7 +37,12 @@ def with_ablations(budget: Ablations, site: Site) -> list[Method]:
         "gated_unfrozen": budget.unfrozen_lr, "gated_no_r_mag": budget.no_r_mag_lr, "gated_untied": budget.untied_lr,
     }  # fmt: skip
     return against_baseline(budget, site) + [
-        Method(architecture, budget.d_sae, budget.ablation_sparsities, _training(budget, _at(site, budget, architecture, lr)))
+        Method(
+            architecture,
+            budget.d_sae,
+            budget.ablation_sparsities,
+            _training(budget, _at(site, budget, architecture, lr)),
+        )
         for architecture, lr in rates.items()
     ]
 
@@ -51,9 +56,7 @@ def with_and_without_resampling(budget: GatedSweep, site: Site) -> list[Method]:
     ]
 
 
-def _at(
-    site: Site, budget: GatedSweep | GatedSites, architecture: str, rate: float | dict[SiteName, float]
-) -> float:
+def _at(site: Site, budget: GatedSweep | GatedSites, architecture: str, rate: float | dict[SiteName, float]) -> float:
     """The rate at a site. A type of site for which none was chosen takes the smallest, at which no SAE collapses."""
     if not isinstance(rate, dict):
         own = budget.beside.get(site.kind, {}) if isinstance(budget, GatedSweep) and site.kind != budget.site else {}
@@ -71,9 +74,7 @@ PLANS = {
     "against_baseline": Plan(BUDGETS["against_baseline"], against_baseline, BySite(rates=RATES)),
     "jumprelu_form": Plan(BUDGETS["jumprelu_form"], gated_alone),
     "human_study": Plan(BUDGETS["human_study"], against_baseline),
-    "ablations": Plan(
-        BUDGETS["ablations"], with_ablations, BySite(rates=(3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2))
-    ),
+    "ablations": Plan(BUDGETS["ablations"], with_ablations, BySite(rates=(3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2))),
     "rescale_shift": Plan(BUDGETS["rescale_shift"], against_baseline, BySite(rates=RATES)),
     "inference_time": Plan(BUDGETS["inference_time"], against_baseline),
     "resampling": Plan(BUDGETS["resampling"], with_and_without_resampling),

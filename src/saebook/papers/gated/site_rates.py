@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from saebook.papers.gated import every_site
 from saebook.common.limits import SiteName
+from saebook.papers.gated import every_site
 from saebook.subject.model import Site, Subject
 from saebook.training.sweep import Data, Method, across
 from saebook.training.tuning import Tuner, Tuning, choosing, chosen, penalty, scores
