@@ -24,5 +24,7 @@ class Plan:
 
 def data(budget: SubjectBudget) -> Data:
     """The text of a budget: its source, how many rows are evaluated, and which positions of a row are left out."""
-    block = {"block": budget.block} if isinstance(budget, TrainingBudget) else {}
-    return Data(source=budget.source, eval_rows=budget.eval_rows, skip=budget.skip, context=budget.context, **block)
+    block = budget.block if isinstance(budget, TrainingBudget) else Data.block
+    return Data(
+        source=budget.source, eval_rows=budget.eval_rows, skip=budget.skip, context=budget.context, block=block
+    )  # fmt: skip

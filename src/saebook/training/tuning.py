@@ -21,7 +21,7 @@ from saebook.subject.model import Subject
 from saebook.text.held_out import CHOOSING
 from saebook.training.sweep import Data, Method, sweep
 
-RATES = (1e-3, 3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2)
+RATES = (3e-3, 5e-3, 1e-2, 1.4e-2, 2e-2)
 SEEDS = (101, 102)
 KEPT = 0.5  # of the latents alive at a lower rate, the share that a rate has to keep at every sparsity
 
@@ -94,10 +94,12 @@ def scores(table: pd.DataFrame, cost: Cost = ratio) -> pd.DataFrame:
     """
     rows = []
     for method, mine in table.groupby("method"):
-        broken, dead = {rate: collapsed(group) for rate, group in mine.groupby("lr")}, dying(mine)
+        dead = dying(mine)
+        broken = {rate: collapsed(mine[mine.lr == rate]) for rate in dead}
         whole = [rate for rate in broken if not broken[rate] + dead[rate]] or list(broken)
         middle = mine[mine.lr == whole[len(whole) // 2]]
-        for rate, group in mine.groupby("lr"):
+        for rate in broken:
+            group = mine[mine.lr == rate]
             logs = [math.log(cost(g, middle[middle.seed == seed])) for seed, g in group.groupby("seed")]
             mean = float(np.exp(np.mean(logs)))
             lost = {"collapsed": broken[rate], "dying": dead[rate], "lost": broken[rate] + dead[rate]}
@@ -108,7 +110,8 @@ def scores(table: pd.DataFrame, cost: Cost = ratio) -> pd.DataFrame:
 def dying(table: pd.DataFrame) -> dict[float, int]:
     """For each rate of one method, the number of sparsities at which fewer than `KEPT` of a lower rate's latents are alive."""
     alive = table.groupby(["lr", "sparsity"]).alive.mean().unstack("sparsity").sort_index()
-    return (alive < KEPT * alive.cummax()).sum(axis=1).to_dict()
+    dead = (alive < KEPT * alive.cummax()).sum(axis=1)
+    return {float(rate): int(count) for rate, count in zip(dead.index, dead, strict=True)}
 
 
 def chosen(scored: pd.DataFrame) -> dict[str, float]:

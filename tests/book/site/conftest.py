@@ -73,7 +73,7 @@ def home(tmp_path, monkeypatch):
     (tmp_path / "data" / "choices.yml").write_text("[]")
     grid = [
         {
-            "method": method, "lr": lr, "seed": seed, "sparsity": 1 / l0, "l0": l0 * factor, "loss_recovered": quality,
+            "method": method, "lr": lr, "seed": seed, "sparsity": 1 / l0, "l0": l0 * factor, "loss_recovered": quality, "alive": 1.0,
         }
         for method in ("gated", "relu")
         for lr, factor in ((1e-3, 2.0), (1e-2, 1.0), (4e-2, 0.5))

@@ -13,7 +13,7 @@ def test_rate_is_chosen_for_each_type_of_site():
     parts = [grid(FACTORS, 2).assign(lr=lr) for lr in (0.01, 0.02)]
     parts[1].loc[(parts[1].method == "relu") & (parts[1].site == "mlp_out"), "l0"] *= 0.5
     parts[1].loc[parts[1].method == "gated", "l0"] *= 1.5
-    table = site_rates.named(pd.concat(parts, ignore_index=True).query("layer == 1"))
+    table = site_rates.named(pd.concat(parts, ignore_index=True).query("layer == 1").assign(alive=1.0))
     chosen = tuning.chosen(tuning.scores(table))
     assert (chosen["relu at mlp_out"], chosen["gated at mlp_out"], chosen["gated at resid_post"]) == (0.02, 0.01, 0.01)
 

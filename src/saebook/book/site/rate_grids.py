@@ -39,26 +39,28 @@ def _grid(file: Path) -> str:
 def _rates(points: pd.DataFrame, winners: dict[str, float], cost: tuning.Cost, paper: str) -> str:
     ends = (points.lr.min(), points.lr.max())
     scored = tuning.scores(points, cost)
-    first = scored[scored.collapsed > 0].groupby("method").lr.min().to_dict()
+    first = scored[scored.lost > 0].groupby("method").lr.min().to_dict()
     rows = [
         [
             row.method,
             f"{row.lr:g}" + (_won(row.lr in ends) if winners.get(str(row.method)) == row.lr else ""),
-            _cost(row.cost, row.collapsed, row.lr > first.get(str(row.method), math.inf)),
+            _cost(row.cost, row.collapsed, row.dying, row.lr > first.get(str(row.method), math.inf)),
             row.seeds,
         ]
         for row in scored.itertuples()
     ]
-    compared = f"{_AT_EQUAL_QUALITY[paper]}, relative to the middle rate without a collapse"
+    compared = f"{_AT_EQUAL_QUALITY[paper]}, relative to the middle rate at which nothing is lost"
     return markdown_table(["method", "learning rate", compared, "tuning seeds"], rows)
 
 
-def _cost(cost: Any, collapsed: Any, above: Any) -> str:
+def _cost(cost: Any, collapsed: Any, dying: Any, above: Any) -> str:
     """The cost of a rate as text, or the reason why the rate was left out."""
     if collapsed:
         return f"out: {collapsed} SAE{'s' * (collapsed > 1)} collapsed"
+    if dying:
+        return f"out: latents die at {dying} of the sparsities"
     if above:
-        return "out: a smaller rate made some collapse"
+        return "out: a smaller rate is out already"
     return f"{cost:.2f}" if math.isfinite(cost) else "the curves do not meet"
 
 

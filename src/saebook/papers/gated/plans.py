@@ -59,7 +59,9 @@ def with_and_without_resampling(budget: GatedSweep, site: Site) -> list[Method]:
 def _at(site: Site, budget: GatedSweep | GatedSites, architecture: str, rate: float | dict[SiteName, float]) -> float:
     """The rate at a site. A type of site for which none was chosen takes the smallest, at which no SAE collapses."""
     if not isinstance(rate, dict):
-        own = budget.beside.get(site.kind, {}) if isinstance(budget, GatedSweep) and site.kind != budget.site else {}
+        if isinstance(budget, GatedSites) or site.kind == budget.site:
+            return rate
+        own = next((rates for kind, rates in budget.beside.items() if kind == site.kind), {})
         return own.get(architecture, rate)
     return next((chosen for kind, chosen in rate.items() if kind == site.kind), min(rate.values()))
 
