@@ -43,8 +43,8 @@ def test_budget_holds_what_the_grid_chose(name, tier):
     same = {field for field in record["parameters"] if not field.endswith("_lr")} - {"seeds", "eval_rows", "beside"}
     assert len(same) > 8 and {k: record["parameters"][k] for k in same} == {k: budget.plain()[k] for k in same}
     assert not set(record["findings"]["seeds"]) & set(budget.seeds)
-    cost = budgets.plan(name).tuner.cost
-    assert tuning.chosen(tuning.scores(table, cost)) == record["findings"]["chosen"]
+    tuner = budgets.plan(name).tuner
+    assert tuner.chosen(tuning.scores(table, tuner.cost)) == record["findings"]["chosen"]
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])

@@ -99,3 +99,12 @@ def test_sparsest_sae_that_is_worse_than_zeros_has_collapsed():
     table = grid({"gated": {1e-3: 1.4, 3e-3: 1.0}})
     table.loc[(table.sparsity == table.sparsity.max()) & (table.lr == 3e-3), "loss_recovered"] = -0.1
     assert tuning.chosen(tuning.scores(table)) == {"gated": 1e-3}
+
+
+def test_one_rate_for_all_is_the_cheapest_at_which_no_method_loses_anything():
+    table = grid({"e2e": {1e-3: 1.4, 3e-3: 1.0, 1e-2: 0.5}, "local": {1e-3: 1.6, 3e-3: 1.0, 1e-2: 0.4}})
+    shared = tuning.Tuner(one_rate=True)
+    assert shared.chosen(tuning.scores(table)) == {"e2e": 1e-2, "local": 1e-2}
+    table.loc[(table.method == "local") & (table.lr == 1e-2), "alive"] = 0.1
+    assert shared.chosen(tuning.scores(table)) == {"e2e": 3e-3, "local": 3e-3}
+    assert tuning.Tuner().chosen(tuning.scores(table)) == {"e2e": 1e-2, "local": 3e-3}

@@ -15,6 +15,7 @@ import pandas as pd
 from saebook.evaluation.intervals import Interval, l0_at, l0_ratio, pareto_front, ratio_interval, t_interval
 
 CE_INCREASE = "ce_increase"
+CLEARLY = 0.01  # of loss recovered: where a curve is flat, its points differ by less from seed to seed
 
 
 def with_increase(table: pd.DataFrame) -> pd.DataFrame:
@@ -45,14 +46,14 @@ def finite(values: Sequence[float]) -> list[float]:
 
 
 def collapsed(table: pd.DataFrame) -> int:
-    """Count the SAEs of one method that fare worse than the next sparser SAE of the same seed, or than zeros in their place.
+    """Count the SAEs of one method that recover less loss, by `CLEARLY`, than the next sparser of their seed, or none at all.
 
     Room to use more features cannot hurt an SAE that trained well. One that collapsed hides from a mean over the curve:
     without it the others span a shorter curve, which may be the better for it.
     """
     looser = -1 if table.sparsity.corr(table.l0, method="spearman") > 0 else 1  # k grows with L0, a penalty against it
     curves = (g.sort_values("sparsity", key=lambda s: looser * s).loss_recovered for _, g in table.groupby("seed"))
-    return int(sum(((curve.diff() > 0) | (curve <= 0)).sum() for curve in curves))
+    return int(sum(((curve.diff(-1) < -CLEARLY) | (curve <= 0)).sum() for curve in curves))
 
 
 def published_ratios(paper: pd.DataFrame) -> pd.DataFrame:

@@ -39,11 +39,12 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Tuner:
-    """The rule that chooses a plan's rates: the cost of a rate, and the rates to try."""
+    """The rule that chooses a plan's rates: the cost of a rate, the rates to try, and whether all methods share `one_rate`."""
 
     cost: Cost = ratio
     rates: tuple[float, ...] = RATES
     seeds: tuple[int, ...] = SEEDS
+    one_rate: bool = False
 
     def run(self, budget: Any, subject: Subject, methods: list[Method], data: Data) -> Tuning:
         """Train `methods` at every rate on the tuning seeds, at the budget's one site."""
@@ -53,10 +54,19 @@ class Tuner:
             parts.append(sweep(subject, site, at_rate, list(self.seeds), data).table.assign(lr=rate))
         table = pd.concat(parts, ignore_index=True)
         scored = scores(table, self.cost)
+        winners = self.chosen(scored)
         findings = {
-            "rates": self.rates, "seeds": self.seeds, "chosen": chosen(scored), "penalty": penalty(scored),
+            "rates": self.rates, "seeds": self.seeds, "chosen": winners, "penalty": penalty(scored, winners),
         }  # fmt: skip
         return Tuning(table, findings, scored)
+
+    def chosen(self, scored: pd.DataFrame) -> dict[str, float]:
+        """The winning rate of each method; with `one_rate` that which is cheapest for all, where none of them loses anything."""
+        if not self.one_rate:
+            return chosen(scored)
+        together = scored.assign(cost=np.log(scored.cost)).groupby("lr", as_index=False)[["cost", "lost"]].sum()
+        (rate,) = chosen(together.assign(cost=np.exp(together.cost), method="all")).values()
+        return {str(method): rate for method in scored.method.unique()}
 
 
 def choosing(data: Data) -> Data:
@@ -90,13 +100,14 @@ def scores(table: pd.DataFrame, cost: Cost = ratio) -> pd.DataFrame:
     """One row per method and rate: `cost` at equal quality (lower is better; NaN: no overlap), and what went wrong there.
 
     `collapsed` counts SAEs, `dying` the sparsities at which latents die, and `lost` is their sum. Costs of a method are against
-    its middle rate of those at which nothing was lost, for a collapsed curve measures nothing.
+    its middle rate of those below the first at which something was lost, for a collapsed curve measures nothing.
     """
     rows = []
     for method, mine in table.groupby("method"):
         dead = dying(mine)
         broken = {rate: collapsed(mine[mine.lr == rate]) for rate in dead}
-        whole = [rate for rate in broken if not broken[rate] + dead[rate]] or list(broken)
+        first = min((rate for rate in dead if broken[rate] + dead[rate]), default=math.inf)
+        whole = [rate for rate in dead if rate < first] or [min(dead)]
         middle = mine[mine.lr == whole[len(whole) // 2]]
         for rate in broken:
             group = mine[mine.lr == rate]
@@ -126,9 +137,8 @@ def chosen(scored: pd.DataFrame) -> dict[str, float]:
     return winners
 
 
-def penalty(scored: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """The cost of each rate of each method over the best rate; null where an SAE collapsed or latents died, or where the curves do not meet."""
-    winners = chosen(scored)
+def penalty(scored: pd.DataFrame, winners: dict[str, float]) -> dict[str, dict[str, float]]:
+    """The cost of each rate of each method over its winning rate; null where an SAE collapsed or latents died, or where the curves do not meet."""
     return {
         str(method): {f"{row.lr:g}": math.nan if row.lost else row.cost / won for row in g.itertuples()}
         for method, g in scored.groupby("method")

@@ -40,6 +40,8 @@ def added_loss_at_equal_l0(one: pd.DataFrame, other: pd.DataFrame) -> float:
 
 PLANS = {
     "three_objectives": Plan(
-        BUDGETS["three_objectives"], three_objectives, Tuner(added_loss_at_equal_l0, (1e-3, 2.5e-3, 5e-3, 1e-2))
+        BUDGETS["three_objectives"],
+        three_objectives,
+        Tuner(added_loss_at_equal_l0, (1e-3, 2.5e-3, 5e-3, 1e-2), one_rate=True),
     )
 }

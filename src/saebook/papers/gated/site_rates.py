@@ -37,7 +37,7 @@ class BySite(Tuner):
         picked = table[[winners[method] == lr for method, lr in zip(table.method, table.lr, strict=True)]]
         picked = picked.assign(method=picked.method.str.split(" at ").str[0])
         findings = {
-            "rates": self.rates, "seeds": self.seeds, "layer": layer, "chosen": winners, "penalty": penalty(scored),
+            "rates": self.rates, "seeds": self.seeds, "layer": layer, "chosen": winners, "penalty": penalty(scored, winners),
         }  # fmt: skip
         if {"gated", "relu"} <= set(picked.method):
             findings["overlap"] = every_site.overlap(picked).to_dict("records")
