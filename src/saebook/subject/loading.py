@@ -10,7 +10,7 @@ import torch
 
 from saebook.common import notices, paths
 from saebook.common.errors import UserError
-from saebook.subject import packaged
+from saebook.subject import packaged, random_weights
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
@@ -19,15 +19,17 @@ _PATIENCE = 5.0  # seconds to wait for the hub's first answer
 def boot(name: str, device: str, dtype: torch.dtype):
     """The TransformerLens bridge of a subject named by embedded or packaged name, folder or hub name.
 
+    With ``:random`` behind its name, it is the subject's control (`subject.random_weights`).
     Raises `UserError` when the model does not exist, its files are damaged or incomplete, or the hub is out of reach.
     """
+    name, control = random_weights.trained(name), random_weights.is_control(name)
     folder = _folder(name)
     if folder and not any((folder / file).is_file() for file in _TOKENIZERS):
         raise UserError(f"subject folder {folder} has no tokenizer: put the model's tokenizer.json beside config.json")
     if folder is None and not _cached_by_hub(name):
         _require_hub(name)
     with notices.silenced():
-        bridge = _opened(name, folder, device, dtype)
+        bridge = _opened(name, folder, device, dtype, control)
     if getattr(bridge.tokenizer, "backend_tokenizer", None) is None:
         raise UserError(f"subject '{name}' has no fast tokenizer: choose a model with a tokenizer.json")
     entries, vocabulary = len(bridge.tokenizer), bridge.cfg.d_vocab
@@ -111,13 +113,15 @@ def _silence(address: str) -> str:
     return reasons[0]
 
 
-def _opened(name: str, folder: Path | None, device: str, dtype: torch.dtype):
+def _opened(name: str, folder: Path | None, device: str, dtype: torch.dtype, control: bool):
     from transformer_lens.model_bridge import TransformerBridge
 
+    source = str(folder or name)
     try:
+        made = random_weights.model(source, dtype).to(device) if control else None  # pyright: ignore[reportArgumentType]
         # The bridge reads the tokenizer's name_or_path, which one made in memory lacks: let it open the folder itself.
         # transformers 5 loads a checkpoint in its stored dtype unless told.
-        return TransformerBridge.boot_transformers(str(folder or name), device=device, dtype=dtype)
+        return TransformerBridge.boot_transformers(source, device=device, dtype=dtype, hf_model=made)
     except Exception as error:  # safetensors and huggingface_hub raise classes of their own
         first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(_advice(name, folder, str(error), first)) from None

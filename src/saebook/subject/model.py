@@ -1,7 +1,8 @@
 """A language model at one hook site: its activations, and its loss with those activations replaced.
 
 A subject is opened as a TransformerLens `TransformerBridge`. It is named by a folder below ``data/subjects``, by a path to
-a Hugging Face model folder, or by a hub name (``gpt2``): one call for all. The families of `subject.families` are computed by
+a Hugging Face model folder, or by a hub name (``gpt2``): one call for all. ``NAME:random`` is its control with random
+weights. The families of `subject.families` are computed by
 their blocks written out (`subject.blocks`), all others by the bridge (`subject.bridged`).
 
 Only what is needed is computed. Reading activations stops at the site and makes no logits. An intervention starts at the

@@ -28,6 +28,7 @@ def test_relative_folders_are_the_callers(tmp_path, model):
         "source": f"folder:{tmp_path / 'texts'}",
         "layer": 1,
     }
+    assert preflight.absolute({"subject": "model:random"}, tmp_path) == {"subject": f"{model}:random"}
 
 
 def test_names_that_are_not_folders_stay(tmp_path):
@@ -47,6 +48,8 @@ def test_books_own_budgets_pass():
     ("asked", "words"),
     [
         ({"layer": 99}, "layer must be from 0 to 3 in prose-4l128, not 99"),
+        ({"subject": "prose-4l128:random", "layer": 99}, "layer must be from 0 to 3 in prose-4l128"),
+        ({"subject": "nowhere:random"}, "no embedded subject and no folder 'nowhere'"),
         ({"context": 4096}, "context must be at most 128"),
         ({"subject": "./nowhere"}, "names a folder that does not exist: ./nowhere"),
         ({"subject": "/nowhere/model"}, "names a folder that does not exist"),

@@ -9,6 +9,7 @@ from saebook.common import paths
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget
 from saebook.subject import packaged
+from saebook.subject.random_weights import trained
 from saebook.text import sotu, sources
 
 _LAYERS = ("n_layer", "num_hidden_layers", "num_layers", "n_layers")  # what configurations of models call them
@@ -21,11 +22,11 @@ def absolute(given: dict[str, Any], home: Path) -> dict[str, Any]:
     subject, ratings, source = (given.get(name) for name in ("subject", "ratings", "source"))
     if (
         isinstance(subject, str)
-        and subject not in packaged.PACKAGED
-        and not _embedded(subject)
-        and (home / subject).is_dir()
+        and (plain := trained(subject)) not in packaged.PACKAGED
+        and not _embedded(plain)
+        and (home / plain).is_dir()
     ):
-        values["subject"] = str((home / subject).resolve())
+        values["subject"] = str((home / plain).resolve()) + subject.removeprefix(plain)
     if isinstance(ratings, str) and ratings:
         values["ratings"] = str((home / Path(ratings).expanduser()).resolve())
     if isinstance(source, str):
@@ -86,6 +87,7 @@ def _check_source(source: str) -> None:
 
 def _config(subject: str) -> dict[str, Any] | None:
     """The configuration of a subject in a folder, or None for one that comes from the hub."""
+    subject = trained(subject)
     folder = packaged.folder(subject) or _embedded(subject) or Path(subject).expanduser()
     if folder.is_dir():
         file = folder / "config.json"

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from saebook.subject import ngrams
+from saebook.text import ngrams
 
 V = 7
 
