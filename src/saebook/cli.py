@@ -94,6 +94,14 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", help="only these notebooks, as PAPER/NAME (default: all with a live result)"
     )
 
+    converge = command(
+        "converge", _converge, "run chapters on twice the tokens: which verdicts stay the same", tier="cpu"
+    )
+    converge.add_argument(
+        "names", nargs="*", help="PAPER/NAME, such as gated/fig05_pareto (default: all whose run is missing or stale)"
+    )
+    _add_precision(converge)
+
     new = command("new", _new, "begin a chapter: write its notebook and its sidecar")
     new.add_argument("name", help="PAPER/NAME, such as gated/fig17_name")
     new.add_argument("--like", help="the chapter whose plan and budgets it begins with")
@@ -224,18 +232,21 @@ def _status(options: Options) -> int:
 
     for s in status.states(options.tier):
         seconds = "" if s.seconds is None else f"{s.seconds:.0f} s"
-        print(f"{s.name:32s} {s.tier:6s} {s.word:10s} {seconds:>7s}  {s.why}".rstrip())
+        longer = f"twice the tokens: {s.twice}" if s.twice else ""
+        print(
+            f"{s.name:32s} {s.tier:6s} {s.word:10s} {seconds:>7s}  {'; '.join(filter(None, (s.why, longer)))}".rstrip()
+        )
     return 0
 
 
 def _record(options: Options) -> int:
     from saebook.book import budgets, status
-    from saebook.claims import recording, results
+    from saebook.claims import recording
     from saebook.common import sidecar
 
     names = [sidecar.resolved(name) for name in options.names]
     if not names:
-        names = [name for name in sidecar.names_at(options.tier) if results.file(name, options.tier, "live").is_file()]
+        names = recording.live_names(options.tier, sidecar.names_at(options.tier), budgets.resolve)
     if not names:
         raise UserError(f"no live result at tier {options.tier}: run `saebook book --tier {options.tier}` first")
     for name in names:
@@ -245,6 +256,21 @@ def _record(options: Options) -> int:
     for change in recording.record(options.tier, names, budgets.resolve):
         print(f"{change.name}: {'; '.join(change.lines)}")
     return 0
+
+
+def _converge(options: Options) -> int:
+    from saebook.book import converge
+    from saebook.common import sidecar
+
+    _set_precision(options)
+    names = [sidecar.resolved(name) for name in options.names] or converge.wanted(options.tier)
+    ended = []
+    for name in names:
+        ended.append(converge.converge(name, options.tier))
+        print(f"{name}: {'; '.join(ended[-1].lines)}", flush=True)
+    if not names:
+        print(f"every run on twice the tokens is fresh at tier {options.tier}")
+    return 0 if all(one.ok for one in ended) else 1
 
 
 def _new(options: Options) -> int:

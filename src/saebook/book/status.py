@@ -1,12 +1,12 @@
 """How each chapter stands at a tier: fresh, stale, failed or never run, and why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from saebook.book import budgets
+from saebook.book import budgets, converge
 from saebook.book.running import runner
 from saebook.book.running.runner import RunRecord
-from saebook.claims import provenance, results
+from saebook.claims import provenance, results, twice
 from saebook.common import sidecar
 from saebook.common.errors import UserError
 
@@ -19,6 +19,8 @@ class State:
 
     `file` is the executed notebook to show, if this copy holds one: the last good run, else the failed one. `record` is of
     the last run: after a failure it is not that of `file` when an earlier run was good (`earlier`).
+    `twice` says how its run on twice the tokens stands (`saebook converge`); empty at the smoke tier and where there is no
+    budget.
     """
 
     name: str
@@ -29,6 +31,7 @@ class State:
     file: Path | None = None
     record: RunRecord | None = None
     earlier: bool = False
+    twice: str = ""
 
     @property
     def page(self) -> bool:
@@ -47,7 +50,7 @@ def state(name: str, tier: str) -> State:
     A chapter whose own files cannot be read has failed; the others go on.
     """
     try:
-        return _state(name, tier)
+        return replace(_state(name, tier), twice=_twice(name, tier))
     except UserError as error:
         return State(name, tier, FAILED, str(error), None)
 
@@ -64,6 +67,20 @@ def _state(name: str, tier: str) -> State:
         return _by_result(name, tier, page.is_file())
     moved = provenance.changed(good.hashes, page_hashes(name, tier), page=True)
     return State(name, tier, STALE if moved else FRESH, _because(moved), good.seconds, page, good)
+
+
+def _twice(name: str, tier: str) -> str:
+    """How the run on twice the tokens stands, in words."""
+    if tier == "smoke" or tier not in sidecar.load(name).tiers():
+        return ""
+    budget = budgets.resolve(name, tier)
+    if not converge.applies(name, budget):
+        return twice.Converged.NOT_APPLICABLE
+    try:
+        word, moved = twice.state(name, budget)
+    except UserError as error:  # the run that mends it must not wait for it
+        return f"{twice.MISSING} ({error})"
+    return f"{word} ({_because(moved)})" if moved else word
 
 
 def page_hashes(name: str, tier: str) -> dict[str, str]:

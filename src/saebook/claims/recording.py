@@ -1,12 +1,12 @@
 """Recording: this copy's live results become the committed ones, whole or not at all, and it is said what changed."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saebook.claims import ledger, results, standings
+from saebook.claims import ledger, results, standings, twice
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 
@@ -25,16 +25,60 @@ class Change:
 def record(tier: str, names: Sequence[str], budget_of: Callable[[str, str], Budget]) -> list[Change]:
     """Copy the live results of chapters `names` at `tier` to the recorded ones; returns what that changed.
 
+    A live run on twice the tokens (`claims.twice`) is carried over too, alone where it is the only live result.
+
     `budget_of(name, tier)` gives a tier's own budget. Everything is checked before anything is written: raises `UserError`
     for the smoke tier, and for a result that is missing, damaged, or was made with other parameters than the tier's.
     """
     if tier == "smoke":
         raise UserError("smoke results check the plumbing and are not recorded: give another --tier")
-    changes = [_change(name, tier, budget_of(name, tier)) for name in names]
+    changes = [change for name in names for change in _changes(name, tier, budget_of(name, tier))]
     for change in changes:
         if change.content:
             results.together(change.content)
     return changes
+
+
+def live_names(tier: str, names: Sequence[str], budget_of: Callable[[str, str], Budget]) -> list[str]:
+    """Those of `names` that have a live result at `tier`, of the tier's own length or on twice the tokens."""
+
+    def has_longer(name: str) -> bool:
+        place = twice.live_file(name, budget_of(name, tier))
+        return place is not None and place.is_file()
+
+    return [name for name in names if results.file(name, tier, "live").is_file() or has_longer(name)]
+
+
+def _changes(name: str, tier: str, budget: Budget) -> Iterator[Change]:
+    longer = twice.live(name, budget)
+    if longer is None or results.file(name, tier, "live").is_file():
+        yield _change(name, tier, budget)
+    if longer is not None:
+        yield _longer(name, tier, budget, longer)
+
+
+def _longer(name: str, tier: str, budget: Budget, new: dict[str, Any]) -> Change:
+    """Record the live result on twice the tokens: its JSON alone, for no page shows its points."""
+    title, old = f"{name}, twice the tokens", twice.recorded(name, tier)
+    _check_quantities(title, new)
+    if old and _lasting(old) == _lasting(new):
+        return Change(title, ("unchanged",), {})
+    lines = ["recorded for the first time" if old is None else "recorded again"]
+    shorter = results.read(name, tier, "live") or results.read(name, tier)
+    if shorter and twice.belongs(new, shorter):
+        lines += standings.convergence(name, shorter, new)
+    else:
+        lines.append("no result of the tier's own to compare with")
+    if moved := twice.stale(new, budget):
+        lines.append(f"already stale: {', '.join(moved)} changed since it was made")
+    kept = {key: value for key, value in new.items() if key != "twice"}
+    return Change(title, tuple(lines), {twice.file(name, tier): results.as_json(kept)})
+
+
+def _check_quantities(title: str, new: dict[str, Any]) -> None:
+    missing = [claim.live for claim in ledger.judged_by(new["notebook"]) if claim.live not in new["live"]]
+    if missing:
+        raise UserError(f"the live result of {title} lacks {', '.join(missing)}: run it again")
 
 
 def _change(name: str, tier: str, budget: Budget) -> Change:
@@ -43,9 +87,7 @@ def _change(name: str, tier: str, budget: Budget) -> Change:
         raise UserError(f"{name} has no live result at tier {tier}: run `saebook run {name} --tier {tier}` first")
     if new["parameters"] != budget.plain():
         raise UserError(f"the live result of {name} has other parameters than tier {tier} has now: run it again")
-    missing = [claim.live for claim in ledger.judged_by(name) if claim.live not in new["live"]]
-    if missing:
-        raise UserError(f"the live result of {name} lacks {', '.join(missing)}: run it again")
+    _check_quantities(name, new)
     source, target = results.file(name, tier, "live"), results.file(name, tier)
     old = results.read(name, tier)
     new["timings"] = _timings(name, old, new)

@@ -107,6 +107,11 @@ def file(name: str, tier: str, where: Where = "recorded") -> Path:
     return folder(tier, where) / f"{name}.json"
 
 
+def apart(name: str, hashes: dict[str, str]) -> str:
+    """The name under which the result of a run is kept whose parameters are not the tier's own."""
+    return f"{name}@{hashes['parameters'][:8]}"
+
+
 def write(
     name: str, budget: Budget, subject: "Subject | None", points: "pd.DataFrame", live: Live, findings: dict | None = None,
     figure: "Figure | None" = None, *, own: bool, trained: int, seconds: float,
@@ -129,7 +134,7 @@ def write(
         "hashes": hashes,
     }
     result |= _cost(result, name, trained, seconds)
-    target = file(name if own else f"{name}@{hashes['parameters'][:8]}", budget.tier, "live")
+    target = file(name if own else apart(name, hashes), budget.tier, "live")
     _put(target, result, points, figure)
     return result
 

@@ -1,12 +1,13 @@
 """The standing of each claim: its verdict by the recorded results, and the verdict of this copy's own run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saebook.claims import ledger, results, wording
+from saebook.claims import ledger, results, twice, wording
 from saebook.claims.grades import Grade, grade
 from saebook.claims.ledger import Claim, Verdict
+from saebook.claims.twice import Converged
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 from saebook.common.names import PAPERS, TIERS
@@ -34,13 +35,15 @@ class Judgement:
 class Standing:
     """One line of the ledger: a claim, its verdict (or why there is none), and what that rests on.
 
-    `recorded` is the judgement by the recorded results, `own` the one by this copy's run at the tier that is built.
+    `recorded` is the judgement by the recorded results, `own` the one by this copy's run at the tier that is built,
+    `longer` the one by the recorded run on twice the tokens.
     """
 
     claim: Claim
     verdict: str
     recorded: Judgement | None = None
     own: Judgement | None = None
+    longer: Judgement | None = None
 
     @property
     def live(self) -> Value | None:
@@ -58,6 +61,11 @@ class Standing:
     def grade(self) -> Grade | None:
         """What the recorded verdict rests on, None without one."""
         return grade(self.claim, self.recorded.result) if self.recorded else None
+
+    @property
+    def converged(self) -> Converged | None:
+        """Whether the recorded verdict is the same with twice the tokens, None without a verdict."""
+        return _converged(self.claim, self.recorded, self.longer) if self.recorded else None
 
 
 def staleness(budget_of: BudgetOf) -> Staleness:
@@ -89,13 +97,15 @@ def standing(claim: Claim, stale: Staleness = lambda result: (), tier: str | Non
     for larger in reversed(TIERS[TIERS.index(claim.tier) :]):
         result = results.read(claim.notebook, larger)
         if result and (recorded := judgement(claim, result, larger, stale(result))):
-            return Standing(claim, recorded.verdict, recorded, own)
+            twofold = twice.compared_with(result)
+            longer = judgement(claim, twofold, larger, stale(twofold)) if twofold else None
+            return Standing(claim, recorded.verdict, recorded, own, longer)
     return Standing(claim, ledger.NOT_RUN, None, own)
 
 
 def _stale(result: dict[str, Any], budget_of: BudgetOf) -> tuple[str, ...]:
     try:
-        return tuple(results.stale(result, budget_of(result["notebook"], result["tier"])))
+        return tuple(twice.stale(result, budget_of(result["notebook"], result["tier"])))
     except UserError:  # the chapter has no budget at this tier any more, or no readable notebook
         return ("notebook",)
 
@@ -111,6 +121,23 @@ def judgement(
         return Judgement(tier, judged(claim, value, tier), value, result, stale)
     repeated = t_interval(timings(result).get(claim.live, []))
     return Judgement(tier, _repeated(claim, repeated, tier), repeated, result, stale)
+
+
+def convergence(name: str, shorter: dict[str, Any], longer: dict[str, Any]) -> Iterator[str]:
+    """How the claims that chapter `name` judges stand by two of its results, `longer` on twice the tokens; a line each."""
+    for claim in ledger.judged_by(name):
+        before, after = (judgement(claim, result, result["tier"]) for result in (shorter, longer))
+        if before and (word := _converged(claim, before, after)) is not Converged.NOT_APPLICABLE:
+            changed = f" ({before.verdict} -> {after.verdict})" if after and word is Converged.NO else ""
+            yield f"{claim.id}: converged: {word}{changed}"
+
+
+def _converged(claim: Claim, before: Judgement, after: Judgement | None) -> Converged:
+    if claim.timing or not twice.change(before.result["parameters"]):
+        return Converged.NOT_APPLICABLE
+    if after is None or ledger.NOT_JUDGED in (before.verdict, after.verdict):
+        return Converged.NOT_MEASURED
+    return Converged.YES if before.verdict == after.verdict else Converged.NO
 
 
 def timings(result: dict[str, Any]) -> dict[str, list[float]]:

@@ -81,6 +81,8 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "criterion": wording.criterion(claim),
         "result": row.result,
         "stale": wording.staleness(row.stale),
+        "converged": row.converged or "",
+        "longer": row.longer,
         "own": own,
         "own_value": wording.interval(own.value) if own else "",
     }
