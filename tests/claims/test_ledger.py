@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from saebook.claims import ledger
+from saebook.claims import ledger, rules
 from saebook.common import paths
 from saebook.common.errors import UserError
 
@@ -39,6 +39,25 @@ def test_claim_without_a_chapter_names_the_planned_one_or_says_why_not():
     for claim in ledger.load():
         if not claim.notebook:
             assert bool(claim.planned) != bool(claim.not_comparable), claim.id
+
+
+def test_claims_about_time_are_judged_by_repeated_measurement():
+    for claim in ledger.load():
+        if claim.live and {"time", "seconds"} & set(claim.quantity.replace(",", " ").split()):
+            assert claim.timing, claim.id
+
+
+def test_end_to_end_claims_and_those_about_width_are_not_judged_on_a_laptop():
+    for claim in ledger.load():
+        if claim.live and (claim.paper == "e2e" or {"width", "widths"} & set(claim.quantity.split()[1:])):
+            assert claim.tier != "cpu" or "equal" in claim.quantity, claim.id
+
+
+def test_no_difference_lies_in_the_band_of_a_claim_of_no_difference():
+    """A paper's number of one for a ratio means that nothing differs: no size beyond the band is partly right."""
+    for claim in ledger.load():
+        if claim.band and claim.paper_value == 1.0 and "over" in claim.quantity:
+            assert rules.target(claim).side == 0, claim.id
 
 
 @pytest.fixture
