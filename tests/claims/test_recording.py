@@ -101,7 +101,7 @@ def test_every_measurement_of_a_time_is_kept_and_three_judge(run):
         (lines,) = record()
         assert len(recorded()["timings"]["overhead"]) == number
     assert recorded()["timings"]["overhead"] == [0.1, 0.101, 0.099]
-    assert "gated.t: underpowered -> replicates" in lines
+    assert "gated.t: reported, not judged -> replicates" in lines
     assert record() == [("unchanged",)]  # the same run again is not another measurement
     for number, other in enumerate(({"device": "another machine"}, {"hashes": {"library": "2"}}), 2):
         run(overhead=number / 10, **other)

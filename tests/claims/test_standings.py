@@ -48,7 +48,10 @@ def test_larger_tier_wins(put):
 def test_tiers_below_the_claims_own_are_not_judged(put):
     put("cpu", 0.4, 0.6)
     large = Claim(id="gated.b", kind="value", band=(0.35, 0.65), tier="gpu", **COMMON)
-    assert standings.standing(large).verdict == ledger.NOT_RUN
+    shown = standings.standing(large)
+    assert (shown.verdict, shown.live.mean, shown.result["tier"], shown.grade) == (ledger.NOT_JUDGED, 0.5, "cpu", None)
+    put("gpu", 0.4, 0.6)
+    assert standings.standing(large).verdict == "replicates"
     assert standings.judged(large, Interval(0.5, 0.4, 0.6, 3), "cpu") == ledger.NOT_JUDGED
     assert standings.judged(large, Interval(0.5, 0.4, 0.6, 3), "paper") == "replicates"
     assert standings.judged(HALF, Interval(0.5, 0.4, 0.6, 3), "smoke") == ledger.NOT_JUDGED
@@ -77,9 +80,9 @@ def test_times_are_judged_by_three_recorded_measurements(put):
     put("cpu", 0.09, 0.11, "live")
     put("cpu", 0.09, 0.11)
     standing = standings.standing(SLOW, tier="cpu")
-    assert (standing.verdict, standing.live.n, standing.own.verdict) == ("underpowered", 1, ledger.REPORTED)
+    assert (standing.verdict, standing.live.n, standing.own.verdict) == (ledger.REPORTED, 1, ledger.REPORTED)
     put("cpu", 0.09, 0.11, timings={"ratio": [0.10, 0.101]})
-    assert standings.standing(SLOW).verdict == "underpowered"
+    assert standings.standing(SLOW).verdict == ledger.REPORTED
     put("cpu", 0.09, 0.11, timings={"ratio": [0.10, 0.101, 0.099]})
     standing = standings.standing(SLOW)
     assert (standing.verdict, standing.live.n, standing.live.mean) == ("replicates", 3, pytest.approx(0.1))
@@ -100,6 +103,20 @@ def test_result_whose_chapter_lost_its_budget_is_stale(put, monkeypatch):
     monkeypatch.setattr(ledger, "load", lambda: [HALF])
     (standing,) = standings.standings(budgets.resolve)
     assert (standing.verdict, standing.stale) == ("replicates", ("notebook",))
+
+
+def test_family_is_what_one_tier_judges_of_one_paper(put, monkeypatch):
+    put("cpu", 0.38, 0.62)
+    gpu = HALF.model_copy(update={"id": "gated.g", "tier": "gpu"})
+    other = HALF.model_copy(update={"id": "topk.a"})
+    monkeypatch.setattr(ledger, "load", lambda: [HALF, gpu, other, HALF.model_copy(update={"id": "gated.c"})])
+    rows = standings.standings(budgets.resolve)
+    assert [(row.verdict, row.corrected, row.family) for row in rows] == [
+        ("replicates", "underpowered", 2),
+        (ledger.NOT_JUDGED, "", 0),
+        ("replicates", "replicates", 1),
+        ("replicates", "underpowered", 2),
+    ]
 
 
 def test_intervals_as_text():

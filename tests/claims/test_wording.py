@@ -53,6 +53,58 @@ def test_criterion_is_where_the_whole_interval_must_lie(fields, words):
     assert wording.criterion(claim(**fields)) == words
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"null_value": 1.0, "smallest_effect": 0.05},
+            "holds if the whole interval is below 0.95, partly if it is wholly between 0.95 and the null value 1",
+        ),
+        ({"null_value": 1.0}, "holds if the whole interval is below the null value 1"),
+        (
+            {"kind": "value", "band": (0.35, 0.65)},
+            "holds if the whole interval is within 0.35 to 0.65, partly if it is wholly outside but below the null value 1",
+        ),
+        (
+            {"kind": "value", "band": (0.0, 0.0)},
+            "holds if the whole interval is exactly 0, partly if it is wholly outside but below the null value 1",
+        ),
+        (
+            {"kind": "value", "band": (0.97, 1.03)},
+            "holds if the whole interval is within 0.97 to 1.03, around the null value 1; never partly",
+        ),
+        (
+            {"kind": "ordering", "null_value": 0.0, "smallest_effect": 0.1, "side": "above"},
+            "holds if every interval is wholly above 0.1, partly if every one is above the null value 0 but one falls wholly "
+            "short of 0.1",
+        ),
+        (
+            {"kind": "ordering", "null_value": 0.0, "side": "above"},
+            "holds if every interval is wholly above the null value 0",
+        ),
+        ({"live": "", "not_comparable": "closed"}, ""),
+    ],
+)
+def test_rule_names_every_threshold(fields, words):
+    assert wording.rule(claim(**fields)) == words
+
+
+def test_rule_says_when_the_noise_of_the_papers_one_run_counts():
+    one = claim(kind="value", band=(0.35, 0.65), one_run=True)
+    assert wording.rule(one).endswith("; fails only if one more run of ours would fall outside too")
+
+
+def test_one_more_run_is_shown_where_the_runs_are_kept():
+    kept = Interval(0.5, 0.4, 0.6, 3, (0.4, 0.5, 0.6))
+    assert wording.one_more(claim(paper_value=0.35), kept) == (
+        "one more run would fall within 0.30 to 0.70 (95 %), where the paper's 0.35 does lie"
+    )
+    assert wording.one_more(claim(paper_value=0.9), kept).endswith("where the paper's 0.9 does not lie")
+    for value in (Interval(0.5, 0.4, 0.6, 3), [kept, kept], Interval(0.5, 0.5, 0.5, 2, (0.5, 0.5))):
+        assert wording.one_more(claim(paper_value=0.9), value) == ""
+    assert wording.one_more(claim(), kept) == "" == wording.one_more(claim(paper_value=0.9, timing=True), kept)
+
+
 def test_paper_side_shows_the_number_with_its_precision():
     assert wording.paper(claim(paper_value=0.5, precision='"half"')) == '0.5 ("half")'
     assert wording.paper(claim(paper_value=0.5)) == "0.5" and wording.paper(claim()) == ""

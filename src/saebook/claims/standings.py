@@ -1,12 +1,13 @@
 """The standing of each claim: its verdict by the recorded results, and the verdict of this copy's own run."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from saebook.claims import ledger, results, twice, wording
+from saebook.claims import ledger, results, rules, twice, wording
 from saebook.claims.grades import Grade, grade
 from saebook.claims.ledger import Claim, Verdict
+from saebook.claims.rules import Value
 from saebook.claims.twice import Converged
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
@@ -15,7 +16,7 @@ from saebook.evaluation.intervals import Interval, t_interval
 
 MEASUREMENTS = 3  # of a time, before it judges anything
 
-Value = Interval | Sequence[Interval]
+_VERDICTS = {verdict.value for verdict in Verdict}
 BudgetOf = Callable[[str, str], Budget]
 Staleness = Callable[[dict[str, Any]], tuple[str, ...]]
 
@@ -35,8 +36,10 @@ class Judgement:
 class Standing:
     """One line of the ledger: a claim, its verdict (or why there is none), and what that rests on.
 
-    `recorded` is the judgement by the recorded results, `own` the one by this copy's run at the tier that is built,
-    `longer` the one by the recorded run on twice the tokens.
+    `recorded` is the judgement by the recorded results, which is no verdict at a tier below the claim's own; `own` the one by
+    this copy's run at the tier that is built; `longer` the one by the recorded run on twice the tokens. `corrected` is the
+    verdict as one of a `family` of so many claims of the same paper, judged at the same tier and correct together at the
+    95 % level; empty without a recorded verdict.
     """
 
     claim: Claim
@@ -44,6 +47,8 @@ class Standing:
     recorded: Judgement | None = None
     own: Judgement | None = None
     longer: Judgement | None = None
+    corrected: str = ""
+    family: int = 0
 
     @property
     def live(self) -> Value | None:
@@ -60,7 +65,7 @@ class Standing:
     @property
     def grade(self) -> Grade | None:
         """What the recorded verdict rests on, None without one."""
-        return grade(self.claim, self.recorded.result) if self.recorded else None
+        return grade(self.claim, self.recorded.result) if self.recorded and is_verdict(self.recorded) else None
 
     @property
     def converged(self) -> Converged | None:
@@ -84,17 +89,36 @@ def staleness(budget_of: BudgetOf) -> Staleness:
 def standings(budget_of: BudgetOf, tier: str | None = None, stale: Staleness | None = None) -> list[Standing]:
     """Every claim of the ledger, in its order. `budget_of(name, tier)` gives a tier's own budget; `tier` is being built."""
     stale = stale or staleness(budget_of)
-    return [standing(claim, stale, tier) for claim in ledger.load()]
+    return _corrected([standing(claim, stale, tier) for claim in ledger.load()])
+
+
+def is_verdict(judgement: Judgement) -> bool:
+    """Whether a judgement is a verdict, rather than a reason why there is none."""
+    return judgement.verdict in _VERDICTS
+
+
+def _corrected(rows: Sequence[Standing]) -> list[Standing]:
+    """The rows, each with its verdict as one of its family: all claims of a paper that one tier's results judge."""
+    families: dict[tuple[str, str], list[int]] = {}
+    for i, row in enumerate(rows):
+        if row.recorded and is_verdict(row.recorded):
+            families.setdefault((row.claim.paper, row.recorded.tier), []).append(i)
+    done = list(rows)
+    for family in families.values():
+        judged_rows = [(rows[i].claim, recorded.value) for i in family if (recorded := rows[i].recorded)]
+        for i, verdict in zip(family, rules.corrected(judged_rows), strict=True):
+            done[i] = replace(rows[i], corrected=verdict.value, family=len(family))
+    return done
 
 
 def standing(claim: Claim, stale: Staleness = lambda result: (), tier: str | None = None) -> Standing:
-    """The standing of one claim. A larger tier takes precedence; tiers below the claim's own are not judged."""
+    """The standing of one claim. A larger tier takes precedence; one below the claim's own shows its number without a verdict."""
     if claim.not_comparable:
         return Standing(claim, Verdict.NOT_COMPARABLE.value)
     own = None
     if tier and (result := results.read(claim.notebook, tier, "live")):
         own = judgement(claim, result, tier, stale(result), live=True)
-    for larger in reversed(TIERS[TIERS.index(claim.tier) :]):
+    for larger in reversed(TIERS[1:]):  # a smoke run shows nothing
         result = results.read(claim.notebook, larger)
         if result and (recorded := judgement(claim, result, larger, stale(result))):
             twofold = twice.compared_with(result)
@@ -151,14 +175,13 @@ def judged(claim: Claim, live: Value, tier: str) -> str:
     """The verdict of a claim by one run at a tier, in words. A time is reported: one run judges none."""
     if TIERS.index(tier) < TIERS.index(claim.tier):
         return ledger.NOT_JUDGED
-    return ledger.REPORTED if claim.timing else ledger.verdict(claim, live).value
+    return ledger.REPORTED if claim.timing else rules.verdict(claim, live).value
 
 
 def _repeated(claim: Claim, measurements: Interval, tier: str) -> str:
     if TIERS.index(tier) < TIERS.index(claim.tier):
         return ledger.NOT_JUDGED
-    enough = measurements.n >= MEASUREMENTS
-    return (ledger.verdict(claim, measurements) if enough else Verdict.UNDERPOWERED).value
+    return rules.verdict(claim, measurements).value if measurements.n >= MEASUREMENTS else ledger.REPORTED
 
 
 def shown(live: Value) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from saebook.claims import levels, rules
 from saebook.claims.ledger import Claim
 from saebook.evaluation.intervals import Interval
 
@@ -72,6 +73,44 @@ def criterion(claim: Claim) -> str:
     sign = -1.0 if claim.side == "below" else 1.0
     edge = f"{claim.side} {claim.null_value + sign * claim.smallest_effect:g}"
     return f"each {edge}" if claim.kind == "ordering" else edge
+
+
+def rule(claim: Claim) -> str:
+    """The whole rule that decides a claim, with its thresholds: when it holds, and when it holds in part."""
+    if claim.not_comparable:
+        return ""
+    of = rules.target(claim)
+    null = f"the null value {of.null:g}"
+    if claim.band:
+        within = criterion(claim) if of.low == of.high else f"within {criterion(claim)}"
+        if not of.side:
+            return f"holds if the whole interval is {within}, around {null}; never partly"
+        side = "above" if of.side > 0 else "below"
+        words = f"holds if the whole interval is {within}, partly if it is wholly outside but {side} {null}"
+        return words + ("; fails only if one more run of ours would fall outside too" if claim.one_run else "")
+    several = claim.kind == "ordering"
+    holds = f"holds if {'every' if several else 'the whole'} interval is {'wholly ' if several else ''}{claim.side}"
+    if not claim.smallest_effect:
+        return f"{holds} {null}"
+    edge = of.low if of.side > 0 else of.high
+    if several:
+        return f"{holds} {edge:g}, partly if every one is {claim.side} {null} but one falls wholly short of {edge:g}"
+    return f"{holds} {edge:g}, partly if it is wholly between {edge:g} and {null}"
+
+
+def one_more(claim: Claim, value: Interval | Sequence[Interval]) -> str:
+    """Where one more run of ours would fall, and whether the number of the paper does; empty without runs or a number."""
+    if not isinstance(value, Interval) or claim.paper_value is None or claim.timing:
+        return ""
+    if len(value.values) != value.n or not levels.usable(value) or value.low == value.high:
+        return ""
+    wide = levels.prediction(value)
+    places = decimals(value)
+    inside = wide.low <= claim.paper_value <= wide.high
+    return (
+        f"one more run would fall within {_fixed(wide.low, places)} to {_fixed(wide.high, places)} (95 %), "
+        f"where the paper's {claim.paper_value:g} does{'' if inside else ' not'} lie"
+    )
 
 
 def paper(claim: Claim) -> str:

@@ -1,8 +1,10 @@
 """The ledger's table, the counts and the headlines show what the standings hold, escaped."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from saebook.book.site import claim_tables
+from saebook.claims import ledger
 
 CHAPTERS = {"gated/fig05_pareto"}
 
@@ -42,7 +44,11 @@ def test_row_has_claim_interval_criterion_verdict_and_page(rows):
     assert [row["data-verdict"] for row in table.rows] == ["replicates", "not comparable here", "not run yet"]
     first = table.rows[0]["text"]
     assert first["claim"].startswith("Half <as> many.") and "recalled" in first["claim"]
-    assert first["here"] == "0.52 (0.37 to 0.64)L0 ratio; judged: 0.35 to 0.65" and first["paper"] == '0.5 ("half")'
+    rule = (
+        "holds if the whole interval is within 0.35 to 0.65, partly if it is wholly outside but below the null value 1"
+    )
+    assert first["here"] == f"0.52 (0.37 to 0.64)L0 ratio; {rule}" and first["paper"] == '0.5 ("half")'
+    assert first["verdict"] == "replicatescorrected for 1 claims: replicates"
     assert (
         first["rests on"].startswith("real language modelcpu tier, 2030-01-02") and "a <processor>" in first["rests on"]
     )
@@ -75,6 +81,32 @@ def test_counts_are_by_paper_grade_and_verdict_and_lead_to_their_rows(rows):
     assert html.count("nothing yet") == 2
 
 
+def test_number_of_a_smaller_tier_is_shown_without_a_verdict(rows, monkeypatch):
+    large = [claim.model_copy(update={"tier": "overnight"}) for claim in ledger.load()]
+    monkeypatch.setattr(ledger, "load", lambda prefix="": large)
+    (row,) = [row for row in ledger_of(rows()).rows if row["id"] == "gated.a"]
+    assert row["data-verdict"] == row["text"]["verdict"] == "not judged at this tier" and row["data-grade"] == ""
+    assert row["text"]["here"].startswith("0.52 (0.37 to 0.64)")
+    assert row["text"]["rests on"].startswith("needs the overnight tierthe number here: cpu tier, 2030-01-02")
+    assert "not%20judged%20at%20this%20tier" in claim_tables.counts(rows())
+
+
+def test_time_waits_for_more_measurements(rows, monkeypatch):
+    timed = [claim.model_copy(update={"timing": bool(claim.live)}) for claim in ledger.load()]
+    monkeypatch.setattr(ledger, "load", lambda prefix="": timed)
+    (row,) = [row for row in ledger_of(rows()).rows if row["id"] == "gated.a"]
+    assert row["data-verdict"] == "reported, not judged"
+    assert row["text"]["rests on"].startswith("needs 3 recorded measurements")
+
+
+def test_both_readings_stand_in_the_ledger_and_changes_are_counted(rows):
+    assert claim_tables.corrections(rows()) == "- Gated, cpu tier: 0 of 1 verdicts change.\n"
+    moved = [replace(row, corrected="underpowered", family=35) if row.corrected else row for row in rows()]
+    assert claim_tables.corrections(moved) == "- Gated, cpu tier: 1 of 1 verdicts change.\n"
+    assert ledger_of(moved).rows[0]["text"]["verdict"] == "replicatescorrected for 35 claims: underpowered"
+    assert claim_tables.corrections([]) == "No verdict is recorded yet.\n"
+
+
 def test_smoke_tier_judges_nothing(home, rows):
     (home / "data" / "results" / "cpu").rename(home / "data" / "results" / "smoke")
     assert ledger_of(rows()).rows[0]["data-verdict"] == "not run yet"
@@ -88,7 +120,5 @@ def test_headlines_leave_out_what_is_not_judged(rows, monkeypatch):
 
 
 def test_headline_claims_are_in_the_ledger():
-    from saebook.claims import ledger
-
     known = {claim.id for claim in ledger.load()}
     assert {one for ids in claim_tables.HEADLINES.values() for one in ids} <= known

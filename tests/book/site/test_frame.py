@@ -117,7 +117,8 @@ def test_box_shows_the_recorded_verdict_labelled_as_recorded(rows):
     html = result_box.box(NAME, rows(), "cpu")
     assert '<span class="verdict" data-verdict="replicates">replicates</span> Half &lt;as&gt; many.' in html
     assert (
-        "L0 ratio: <strong>0.52, 95 % interval 0.37 to 0.64</strong>; the paper: 0.5 (&#34;half&#34;); judged: 0.35 to 0.65"
+        "L0 ratio: <strong>0.52, 95 % interval 0.37 to 0.64</strong>; the paper: 0.5 (&#34;half&#34;); "
+        "holds if the whole interval is within 0.35 to 0.65, partly if it is wholly outside but below the null value 1. "
         in html
     )
     assert "(recorded, cpu tier, 2030-01-02)" in html and "has not run this page at the cpu tier" in html

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from saebook.book.site.result_box import without_blank_lines
-from saebook.claims import ledger, standings, wording
+from saebook.claims import ledger, rules, standings, wording
 from saebook.claims.grades import Grade
 from saebook.claims.ledger import Verdict
 from saebook.claims.standings import Standing
 from saebook.common.names import PAPERS
 from saebook.common.templates import render
 
-# What each paper is read for first. A claim that the ledger does not have, or that is not judged yet, is left out.
+# What each paper is read for first. A claim that the ledger does not have, or that has no number yet, is left out.
 HEADLINES = {
     "gated": ("gated.fig05.half_the_features", "gated.fig12.every_site", "gated.limits.pruning"),
     "topk": ("topk.fig02.beats_relu", "topk.fig05.more_than_mse", "topk.fig15.auxk"),
     "e2e": ("e2e.fig01.e2e_below_local", "e2e.fig01.fewer_alive", "e2e.fig02.e2e_leaves_the_path"),
 }
-_ALL = [*(verdict.value for verdict in Verdict), ledger.NOT_RUN, ledger.NOT_JUDGED]
+_ALL = [*(verdict.value for verdict in Verdict), ledger.NOT_RUN, ledger.NOT_JUDGED, ledger.REPORTED]
 _JUDGED = [verdict.value for verdict in Verdict if verdict is not Verdict.NOT_COMPARABLE]
 
 
@@ -60,6 +60,19 @@ def table(rows: Sequence[Standing], pages: set[str]) -> str:
     return _html("ledger.html", rows=shown, verdicts=words, papers=papers, grades=grades)
 
 
+def corrections(rows: Sequence[Standing]) -> str:
+    """How many verdicts of each paper and tier change when they are corrected for their number, as Markdown."""
+    families: dict[tuple[str, str], list[Standing]] = {}
+    for row in rows:
+        if row.corrected and row.recorded:
+            families.setdefault((row.claim.paper, row.recorded.tier), []).append(row)
+    lines = []
+    for (paper, tier), family in families.items():
+        moved = sum(row.corrected != row.verdict for row in family)
+        lines.append(f"- {PAPERS[paper]}, {tier} tier: {moved} of {len(family)} verdicts change.")
+    return "\n".join(lines or ["No verdict is recorded yet."]) + "\n"
+
+
 def _html(template: str, **values: Any) -> str:
     return without_blank_lines(render("saebook.book.site", template, **values))
 
@@ -78,7 +91,12 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "value": wording.interval(row.recorded.value) if row.recorded else "",
         "sentence": wording.sentence(row.recorded.value) if row.recorded else "",
         "reported": wording.paper(claim),
-        "criterion": wording.criterion(claim),
+        "rule": wording.rule(claim),
+        "open": rules.still_open(claim, row.recorded.value) if row.corrected and row.recorded else "",
+        "corrected": row.corrected,
+        "family": row.family,
+        "one_more": wording.one_more(claim, row.recorded.value) if row.recorded else "",
+        "needs": _needs(row),
         "result": row.result,
         "stale": wording.staleness(row.stale),
         "converged": row.converged or "",
@@ -86,3 +104,10 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "own": own,
         "own_value": wording.interval(own.value) if own else "",
     }
+
+
+def _needs(row: Standing) -> str:
+    """What a claim without a recorded verdict waits for."""
+    if row.verdict == ledger.REPORTED:
+        return f"needs {standings.MEASUREMENTS} recorded measurements"
+    return f"needs the {row.claim.tier} tier"

@@ -13,7 +13,7 @@ from saebook.book.site import claim_tables, rate_grids, speed
 from saebook.book.site.rate_grids import markdown_table
 from saebook.book.site.result_box import without_blank_lines
 from saebook.book.status import State
-from saebook.claims import choices, settings
+from saebook.claims import choices, rules, settings
 from saebook.claims.standings import Standing
 from saebook.common import paths
 from saebook.common.errors import UserError
@@ -30,7 +30,8 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
     chapters = {state.name for state in states}
     parts = {
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
-        "ledger.html": claim_tables.table(rows, chapters), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
+        "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
+        "verdicts.md": rules.meanings(), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
         "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
         "status.html": status_table(states),

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from saebook.claims import wording
-from saebook.claims.ledger import Verdict
-from saebook.claims.standings import Judgement, Standing
+from saebook.claims import rules, wording
+from saebook.claims.standings import Judgement, Standing, is_verdict
 from saebook.common import sidecar
+from saebook.common.names import TIERS
 from saebook.common.templates import render
-
-_VERDICTS = {verdict.value for verdict in Verdict}
 
 
 def box(name: str, rows: Sequence[Standing], tier: str) -> str:
@@ -27,8 +25,10 @@ def box(name: str, rows: Sequence[Standing], tier: str) -> str:
 
 
 def deciding(row: Standing) -> Judgement | None:
-    """The judgement to show: this copy's own where it is a verdict, else the recorded one."""
-    return row.own if row.own and row.own.verdict in _VERDICTS else row.recorded
+    """The judgement to show: this copy's own where it is a verdict, else the recorded one, else this copy's number."""
+    if row.own and is_verdict(row.own):
+        return row.own
+    return row.recorded or (row.own if row.own and row.own.tier != TIERS[0] else None)
 
 
 def without_blank_lines(html: str) -> str:
@@ -48,7 +48,8 @@ def _claim(row: Standing) -> dict[str, Any]:
         "quantity": claim.quantity,
         "value": wording.sentence(judgement.value) if judgement else "",
         "paper": wording.paper(claim),
-        "criterion": wording.criterion(claim),
+        "rule": wording.rule(claim),
+        "open": rules.still_open(claim, judgement.value) if judgement and is_verdict(judgement) else "",
         "origin": origin,
         "stale": wording.staleness(judgement.stale) if judgement else "",
         "changed": claim.changed,
@@ -60,10 +61,12 @@ def _source(rows: list[Standing], tier: str) -> str:
     if not rows:
         return ""
     recorded = (
-        "The verdicts shown are the recorded ones." if any(row.recorded for row in rows) else "No verdict is recorded."
+        "The verdicts shown are the recorded ones."
+        if any(row.recorded and is_verdict(row.recorded) for row in rows)
+        else "No verdict is recorded."
     )
     ran = [row for row in rows if row.own]
-    if any(deciding(row) is row.own for row in ran):
+    if any(row.own and is_verdict(row.own) for row in ran):
         return ""
     if ran and tier == "smoke":
         return f"This copy has only made a smoke run of this page, from which nothing can be concluded. {recorded}"
