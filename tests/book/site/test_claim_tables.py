@@ -4,7 +4,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from saebook.book.site import claim_tables
-from saebook.claims import ledger
+from saebook.claims import bets, ledger
 
 CHAPTERS = {"gated/fig05_pareto"}
 
@@ -122,3 +122,9 @@ def test_headlines_leave_out_what_is_not_judged(rows, monkeypatch):
 def test_headline_claims_are_in_the_ledger():
     known = {claim.id for claim in ledger.load()}
     assert {one for ids in claim_tables.HEADLINES.values() for one in ids} <= known
+
+
+def test_page_lists_claims_with_what_they_rest_on_and_says_where_there_are_none(rows):
+    text = claim_tables.bet_on(rows(), set())
+    assert '">Half &lt;as&gt; many.</a>' in text and "real language model;" in text
+    assert text.count("\n## ") + text.startswith("## ") == len(bets.GROUPS) and "Nothing yet." in text

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from saebook.book.site.result_box import without_blank_lines
-from saebook.claims import ledger, rules, standings, wording
+from saebook.claims import bets, ledger, rules, standings, wording
 from saebook.claims.grades import Grade
 from saebook.claims.ledger import Verdict
 from saebook.claims.standings import Standing
@@ -13,7 +13,7 @@ from saebook.common.templates import render
 
 # What each paper is read for first. A claim that the ledger does not have, or that has no number yet, is left out.
 HEADLINES = {
-    "gated": ("gated.fig05.half_the_features", "gated.fig12.every_site", "gated.limits.pruning"),
+    "gated": ("gated.fig05.half_the_features", "gated.fig12.every_site", "gated.limits.lead_left"),
     "topk": ("topk.fig02.beats_relu", "topk.fig05.more_than_mse", "topk.fig15.auxk"),
     "e2e": ("e2e.fig01.e2e_below_local", "e2e.fig01.fewer_alive", "e2e.fig02.e2e_leaves_the_path"),
 }
@@ -46,8 +46,17 @@ def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
     for paper, ids in HEADLINES.items():
         shown = [_row(by_id[one], pages, "notebooks/") for one in ids if one in by_id and by_id[one].recorded]
         if shown:
-            papers.append({"name": PAPERS[paper], "rows": shown})
+            told = bets.sentences([row for row in rows if row.claim.paper == paper])
+            papers.append({"name": PAPERS[paper], "rows": shown, "sentences": told})
     return _html("headlines.html", papers=papers)
+
+
+def bet_on(rows: Sequence[Standing], pages: set[str]) -> str:
+    """The verdicts by what they rest on, as Markdown: what holds on a real model, what only small, and what does not."""
+    groups = [
+        group | {"rows": [_row(row, pages, "notebooks/") for row in group["rows"]]} for group in bets.groups(rows)
+    ]
+    return render("saebook.book.site", "bets.md", groups=groups)
 
 
 def table(rows: Sequence[Standing], pages: set[str]) -> str:

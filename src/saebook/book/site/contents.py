@@ -10,6 +10,7 @@ from saebook.common import sidecar
 ROOT = "index"
 PROSE = (
     "ledger",
+    "bets",
     "how-it-works",
     "subject",
     "tuning",

@@ -30,7 +30,7 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
     chapters = {state.name for state in states}
     parts = {
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
-        "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
+        "bets.md": claim_tables.bet_on(rows, chapters), "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
         "verdicts.md": rules.meanings(), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
         "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
