@@ -91,7 +91,7 @@ def test_rule_names_every_threshold(fields, words):
 
 def test_rule_says_when_the_noise_of_the_papers_one_run_counts():
     one = claim(kind="value", band=(0.35, 0.65), one_run=True)
-    assert wording.rule(one).endswith("; fails only if one more run of ours would fall outside too")
+    assert wording.rule(one).endswith("; outside means that one more run of ours would be too")
 
 
 def test_one_more_run_is_shown_where_the_runs_are_kept():

@@ -87,7 +87,7 @@ def rule(claim: Claim) -> str:
             return f"holds if the whole interval is {within}, around {null}; never partly"
         side = "above" if of.side > 0 else "below"
         words = f"holds if the whole interval is {within}, partly if it is wholly outside but {side} {null}"
-        return words + ("; fails only if one more run of ours would fall outside too" if claim.one_run else "")
+        return words + ("; outside means that one more run of ours would be too" if claim.one_run else "")
     several = claim.kind == "ordering"
     holds = f"holds if {'every' if several else 'the whole'} interval is {'wholly ' if several else ''}{claim.side}"
     if not claim.smallest_effect:
