@@ -12,6 +12,7 @@ from saebook.claims import ledger, provenance, results, twice
 from saebook.common.errors import UserError
 
 FIGURE, PUBLISHED, CHECK = "gated/fig05_pareto", "gated/fig01_published_pareto", "checks/train_one_sae"
+LATER = "e2e/fig01_pareto"  # its claims are judged from the overnight tier on
 
 
 def put(place, budget, value):
@@ -51,7 +52,14 @@ def test_twice_the_tokens_are_run_and_compared(ran):
     assert words in converge.converge(FIGURE, "cpu").lines
 
 
-@pytest.mark.parametrize(("name", "words"), [(PUBLISHED, "trains nothing"), (CHECK, "judges no claim")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (PUBLISHED, "trains nothing"),
+        (CHECK, "judges no claim by a run at tier cpu"),
+        (LATER, "judges no claim by a run"),
+    ],
+)
 def test_chapter_that_it_does_not_apply_to_is_refused(ran, name, words):
     with pytest.raises(UserError, match=words):
         converge.converge(name, "cpu")

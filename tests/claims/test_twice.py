@@ -64,6 +64,8 @@ def test_converged_is_yes_no_not_measured_or_not_applicable(put):
     assert converged() is Converged.YES
     put_both(put, longer=1.5)
     assert converged() is Converged.NO and standings.standing(CLAIM).longer.verdict == "does not replicate"
+    assert converged(CLAIM.model_copy(update={"tier": "paper"})) is None
+    put(results.file(FIGURE, "cpu"), own(), timings={CLAIM.live: [0.49, 0.5, 0.51]})
     assert converged(CLAIM.model_copy(update={"timing": True})) is Converged.NOT_APPLICABLE
     put(results.file(FIGURE, "cpu"), own(), parameters={"tier": "cpu"})
     assert converged() is Converged.NOT_APPLICABLE

@@ -6,9 +6,11 @@ from typing import Any
 from saebook.book import budgets
 from saebook.book.running import runner
 from saebook.claims import ledger, results, standings, twice
+from saebook.claims.ledger import Claim
 from saebook.common import sidecar
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
+from saebook.common.names import TIERS
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,12 @@ class Outcome:
 
 
 def applies(name: str, budget: Budget) -> bool:
-    """Whether chapter `name` trains something and judges a claim by it."""
-    judges = any(not claim.timing for claim in ledger.judged_by(name))
-    return judges and bool(twice.change(budget.plain()))
+    """Whether chapter `name` trains something and, at the budget's tier, judges a claim by it."""
+    return bool(twice.change(budget.plain())) and any(_judges(claim, budget.tier) for claim in ledger.judged_by(name))
+
+
+def _judges(claim: Claim, tier: str) -> bool:
+    return not claim.timing and TIERS.index(claim.tier) <= TIERS.index(tier)
 
 
 def wanted(tier: str) -> list[str]:
@@ -35,11 +40,12 @@ def wanted(tier: str) -> list[str]:
 def converge(name: str, tier: str) -> Outcome:
     """Run chapter `name` on twice the tokens of `tier` and compare its verdicts with those of the tier's own run.
 
-    Raises `UserError` in one line, before anything runs, for a chapter that trains nothing or judges no claim.
+    Raises `UserError` in one line, before anything runs, for a chapter that trains nothing or judges no claim at
+    the tier.
     """
     budget = budgets.resolve(name, tier)
     if not applies(name, budget):
-        why = "judges no claim by a run" if twice.change(budget.plain()) else "trains nothing"
+        why = f"judges no claim by a run at tier {tier}" if twice.change(budget.plain()) else "trains nothing"
         raise UserError(f"{name} {why}: convergence is not applicable to it")
     kept, page = runner.run(name, tier, dict(twice.change(budget.plain())))
     if kept.status != "ok":

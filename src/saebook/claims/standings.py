@@ -70,7 +70,9 @@ class Standing:
     @property
     def converged(self) -> Converged | None:
         """Whether the recorded verdict is the same with twice the tokens, None without a verdict."""
-        return _converged(self.claim, self.recorded, self.longer) if self.recorded else None
+        if not self.recorded or not is_verdict(self.recorded):
+            return None
+        return _converged(self.claim, self.recorded, self.longer)
 
 
 def staleness(budget_of: BudgetOf) -> Staleness:
@@ -159,7 +161,7 @@ def convergence(name: str, shorter: dict[str, Any], longer: dict[str, Any]) -> I
 def _converged(claim: Claim, before: Judgement, after: Judgement | None) -> Converged:
     if claim.timing or not twice.change(before.result["parameters"]):
         return Converged.NOT_APPLICABLE
-    if after is None or ledger.NOT_JUDGED in (before.verdict, after.verdict):
+    if after is None or not is_verdict(before) or not is_verdict(after):
         return Converged.NOT_MEASURED
     return Converged.YES if before.verdict == after.verdict else Converged.NO
 

@@ -63,6 +63,20 @@ def test_stale_result_and_own_run_say_so(rows, put):
     assert "this copy, cpu tier: 0.90 (0.80 to 1.00), does not replicate" in rests
 
 
+def test_row_says_whether_its_verdict_is_converged(rows):
+    def rests_on(verdict=None, stale=()):
+        first = rows()[0]
+        trained = replace(first.recorded, result=first.result | {"parameters": {"tokens": 1}})
+        longer = replace(trained, verdict=verdict, stale=stale) if verdict else None
+        standing = replace(first, recorded=trained, longer=longer)
+        return ledger_of([standing]).rows[0]["text"]["rests on"]
+
+    assert rests_on().endswith("converged: not measured")
+    assert rests_on("replicates").endswith("converged: yes")
+    assert rests_on("replicates", ("library",)).endswith("converged: yes, stale")
+    assert rests_on("partly").endswith("converged: no (with twice the tokens: partly)")
+
+
 def test_smoke_run_of_this_copy_is_left_out(rows, put):
     put("smoke", 0.9)
     assert "this copy" not in ledger_of(rows("smoke")).rows[0]["text"]["rests on"]
