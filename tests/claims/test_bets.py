@@ -42,8 +42,9 @@ def test_three_sentences_count_what_holds_on_what_and_for_how_long():
     what, on, length = bets.sentences(rows)
     assert what == "Of 6 claims, 5 are judged: 3 hold, 1 holds in part and 1 does not."
     assert (
-        on == "They rest 1 on an identity or a toy, 3 on our own small language model and 1 on a real language model."
+        on == "They rest on an identity or a toy (1), our own small language model (3) and a real language model (1)."
     )
     assert length.startswith("Of the 4 that depend on how long SAEs are trained, 2 were judged again")
     assert length.endswith("and 1 kept its verdict.")
-    assert bets.sentences([row("not run yet", None)]) == []
+    assert bets.sentences(rows[-1:]) == ["Of 1 claims none is judged yet: what has run is too small to judge them."]
+    assert " none was judged again on twice the tokens." in bets.sentences([row()])[2]

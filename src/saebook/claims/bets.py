@@ -56,26 +56,31 @@ def groups(rows: Sequence[Standing]) -> list[dict[str, Any]]:
 
 
 def sentences(rows: Sequence[Standing]) -> list[str]:
-    """Three sentences on one paper's rows: what holds, on what that was seen, and whether longer runs agree."""
+    """Three sentences on one paper's rows: what holds, on what that was seen, and whether longer runs agree. One where none is judged."""
     judged = [row for row in rows if row.grade]
     if not judged:
-        return []
+        return [f"Of {len(rows)} claims none is judged yet: what has run is too small to judge them."]
     counts = [(word, sum(row.verdict == word for row in judged)) for word in _VERBS]
     told = [f"{count} {_VERBS[word][count != 1]}" for word, count in counts if count]
-    on = [f"{count} on {_on(grade)}" for grade in Grade if (count := sum(row.grade == grade for row in judged))]
+    on = [f"{_on(grade)} ({count})" for grade in Grade if (count := sum(row.grade == grade for row in judged))]
     trained = [row for row in judged if row.converged not in (None, Converged.NOT_APPLICABLE)]
     measured = [row for row in trained if row.converged is not Converged.NOT_MEASURED]
     same = sum(row.converged is Converged.YES for row in measured)
     return [
         f"Of {len(rows)} claims, {len(judged)} are judged: {_listed(told)}.",
-        f"They rest {_listed(on)}.",
-        f"Of the {len(trained)} that depend on how long SAEs are trained, {len(measured)} were judged again on twice the tokens"
+        f"They rest on {_listed(on)}.",
+        f"Of the {len(trained)} that depend on how long SAEs are trained, {len(measured) or 'none'} {_was(measured)} judged "
+        "again on twice the tokens"
         + (f", and {same} kept {'its verdict' if same == 1 else 'their verdicts'}." if measured else "."),
     ]
 
 
 def _holds(row: Standing) -> bool:
     return row.verdict == Verdict.REPLICATES.value
+
+
+def _was(rows: Sequence[Standing]) -> str:
+    return "were" if len(rows) > 1 else "was"
 
 
 def _on(grade: Grade) -> str:
