@@ -2,20 +2,11 @@
 
 import pytest
 import yaml
+from claims.claim_rows import COMMON
 
 from saebook.claims import ledger, rules
 from saebook.common import paths
 from saebook.common.errors import UserError
-
-COMMON = {
-    "id": "gated.a",
-    "where": "w",
-    "claim": "c",
-    "source": "s",
-    "quantity": "q",
-    "live": "key",
-    "notebook": "gated/note",
-}
 
 
 def test_ledger_covers_the_three_papers():

@@ -4,21 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from claims.claim_rows import COMMON
 
 from saebook.claims import levels, rules
 from saebook.claims.ledger import Claim, Verdict
 from saebook.claims.rules import verdict
 from saebook.evaluation.intervals import Interval, joint_level, t_interval
 
-COMMON = {
-    "id": "gated.a",
-    "where": "w",
-    "claim": "c",
-    "source": "s",
-    "quantity": "q",
-    "live": "key",
-    "notebook": "gated/note",
-}
 FEWER = Claim(kind="direction", null_value=1.0, smallest_effect=0.05, side="below", **COMMON)
 MORE = Claim(kind="direction", null_value=0.0, smallest_effect=0.1, side="above", **COMMON)
 HALF = Claim(kind="value", paper_value=0.5, band=(0.35, 0.65), **COMMON)
