@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         "tune", _tune, "choose a chapter's learning rates on the tuning seeds and record the grid", tier="cpu"
     )
     tune.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
+    tune.add_argument(
+        "--rates", nargs="+", type=float, metavar="RATE", help="rates to try (default: those of the chapter's plan)"
+    )
 
     compare = command(
         "compare", _compare, "train a chapter's SAEs under every setting of the engine and record how far apart they end",
@@ -288,7 +291,7 @@ def _tune(options: Options) -> int:
 
     from saebook.book import tune
 
-    print(tune.tune(name, options.tier).to_string(index=False))
+    print(tune.tune(name, options.tier, options.rates or ()).to_string(index=False))
     return 0
 
 

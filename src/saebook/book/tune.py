@@ -1,5 +1,8 @@
 """Choose the learning rates of a chapter on the tuning seeds, and record the grid beside the results."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pandas as pd
 
 from saebook.book import budgets
@@ -19,10 +22,13 @@ def tunable() -> list[str]:
     return [name for name in with_grid if to_tune(name, budgets.resolve(name, sidecar.load(name).tiers()[-1]))]
 
 
-def tune(name: str, tier: str) -> pd.DataFrame:
+def tune(name: str, tier: str, rates: Sequence[float] = ()) -> pd.DataFrame:
     """Run the grid of chapter `name` at `tier`, record it, and return its scores.
 
-    Raises `UserError` for a chapter without rates to tune.
+    `rates` are tried in place of the plan's own: longer runs want lower ones. Rates that were tried before are read from
+    the store, so a grid whose best rate is its lowest or its highest can be widened.
+
+    Raises `UserError` for a chapter without rates to tune, and for a rate that cannot be trained at.
     """
     plan = budgets.plan(name)
     if plan.tuner is None or plan.methods is None:
@@ -33,9 +39,17 @@ def tune(name: str, tier: str) -> pd.DataFrame:
     methods = to_tune(name, budget)
     if not methods:
         raise UserError(f"nothing to tune for {name}: {sidecar.load(name).like} has chosen all its rates")
-    grid = plan.tuner.run(budget, subject, methods, plans.data(budget))
+    tuner = replace(plan.tuner, rates=_checked(rates, methods)) if rates else plan.tuner
+    grid = tuner.run(budget, subject, methods, plans.data(budget))
     results.tuning(tier, name, budget, subject, grid.table, grid.findings)
     return grid.scores
+
+
+def _checked(rates: Sequence[float], methods: list[Method]) -> tuple[float, ...]:
+    """The `rates`, lowest first, each fit for a training run, so that none fails after hours at the others."""
+    for rate in rates:
+        replace(methods[0].training, lr=rate)
+    return tuple(sorted(set(rates)))
 
 
 # What a site changes is the rate alone, and rates are what is chosen here.
