@@ -83,7 +83,7 @@ def test_recorded_result_is_used_without_a_live_page(copy):
 
 
 def test_chapter_without_a_budget_at_a_tier_is_not_an_error():
-    state = status.state(FIGURE, "overnight")
+    state = status.state("gated/fig04_jumprelu", "overnight")
     assert (state.word, state.why) == (status.NEVER, "tier overnight has no budget for it")
 
 
