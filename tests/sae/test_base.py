@@ -18,8 +18,10 @@ from saebook.sae.registry import build, get, names
 from saebook.sae.topk import TopK
 
 D, M, B = 12, 40, 64
-SPARSITIES = dict.fromkeys(names(), (0.3, 1.5)) | {"topk": (3, 7)}
-SPHERE = [kind for kind in names() if kind != "normalised_relu"]  # those whose decoder rows are kept at unit norm
+SPARSITIES = {kind: (3, 7) if "topk" in kind else (0.3, 1.5) for kind in names()}  # k, or lambda
+SPHERE = [
+    kind for kind in names() if kind not in ("normalised_relu", "topk_free_norm")
+]  # those whose decoder rows are kept at unit norm
 SMOOTH = (
     "relu",
     "gated",
@@ -27,6 +29,8 @@ SMOOTH = (
     "normalised_relu",
     "gated_no_r_mag",
     "gated_untied",
+    "topk_no_bias",
+    "topk_free_norm",
 )  # those whose gradient is that of a function; ProLU's are synthetic
 
 
@@ -127,9 +131,19 @@ def test_hand_written_gradients_are_not_used_for_another_loss():
             losses = super().loss(x, dead)
             return Losses(2 * losses.total, {n: 2 * t for n, t in losses.terms.items()}, losses.l0, losses.fired)
 
-    written = {"relu", "gated", "topk", "gated_no_r_mag", "prolu_ste", "normalised_relu"}
+    written = {
+        "relu",
+        "gated",
+        "topk",
+        "topk_no_bias",
+        "topk_scaled",
+        "gated_no_r_mag",
+        "prolu_ste",
+        "normalised_relu",
+    }
     assert Gated.has_own_gradients() and not Doubled.has_own_gradients()
     assert all(get(kind).has_own_gradients() for kind in written)
+    assert not get("topk_free_norm").has_own_gradients()  # whose decoder the compiled step would project
     plain, twice = stack("gated"), Doubled(D, M, stack("gated").members, dtype=torch.float64)
     twice.load_state_dict(plain.state_dict())
     plain.step_gradients(data())
@@ -141,7 +155,7 @@ def test_hand_written_gradients_are_not_used_for_another_loss():
 def test_autograd_agrees_with_finite_differences(kind):
     """The twin that the fast gradients are held to is itself right; frozen copies make Gated's no gradient of a function."""
     made, x = stack(kind), data(n=8)
-    terms = ["reconstruction"] + (["sparsity"] if kind != "topk" else [])
+    terms = ["reconstruction"] + ([] if "topk" in kind else ["sparsity"])
     made.loss(x).total.sum()
     for name, parameter in made.named_parameters():
         total = sum(made.loss(x).terms[t].sum() for t in terms)
