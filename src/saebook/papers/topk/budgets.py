@@ -50,7 +50,41 @@ class DeadLatents(SweepBudget):
         return self
 
 
+class EncoderScale(SweepBudget):
+    """TopK whose encoder begins scaled or not, at several `ks`, each at its own rate."""
+
+    d_sae: Width
+    ks: Several[Width]
+    unscaled_lr: Rate
+    scaled_lr: Rate
+
+    @model_validator(mode="after")
+    def _k_within_width(self) -> Self:
+        if max(self.ks) > self.d_sae:
+            raise ValueError(f"ks must be at most d_sae, {self.d_sae}, and reach {max(self.ks)}")
+        return self
+
+
+class Recipe(SweepBudget):
+    """TopK, and TopK with one part of the recipe taken away, at several `ks`, each at its own rate."""
+
+    d_sae: Width
+    ks: Several[Width]
+    full_lr: Rate
+    no_bias_lr: Rate
+    free_norm_lr: Rate
+    constant_lr: Rate
+
+    @model_validator(mode="after")
+    def _k_within_width(self) -> Self:
+        if max(self.ks) > self.d_sae:
+            raise ValueError(f"ks must be at most d_sae, {self.d_sae}, and reach {max(self.ks)}")
+        return self
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
+    "encoder_scale": EncoderScale,
+    "recipe": Recipe,
 }

@@ -6,7 +6,7 @@ import pandas as pd
 
 from saebook.common.limits import SweepBudget
 from saebook.evaluation.pareto import matched_ratio
-from saebook.papers.topk.budgets import BUDGETS, ActivationFunctions, DeadLatents, RatesByWidth
+from saebook.papers.topk.budgets import BUDGETS, ActivationFunctions, DeadLatents, EncoderScale, RatesByWidth, Recipe
 from saebook.papers.topk.dead_latents import VARIANTS
 from saebook.papers.topk.shape_search import ShapeSearch
 from saebook.subject.model import Site
@@ -17,6 +17,7 @@ from saebook.training.tuning import Tuner
 
 PER_TOKEN = (("per_token", True),)  # the paper's inputs: the mean over d_in removed, every token at the same norm
 _ADAM = {"beta1": 0.9, "eps": 6.25e-10}  # appendix A.3, for every architecture in its chapters
+_RECIPE_RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
 _NOT_RESAMPLED = {"resample_at": ()}  # TopK has AuxK instead, and with both no one could tell which of them helped
 
 
@@ -56,6 +57,29 @@ def dead_latents(budget: DeadLatents, site: Site) -> list[Method]:
     return methods
 
 
+def encoder_scale(budget: EncoderScale, site: Site) -> list[Method]:
+    """TopK with an encoder that begins at norm one or at the scale of the input (appendix C.2)."""
+    return [
+        _variant(budget, "topk", "unscaled", budget.unscaled_lr),
+        _variant(budget, "topk_scaled", "scaled", budget.scaled_lr),
+    ]
+
+
+def recipe(budget: Recipe, site: Site) -> list[Method]:
+    """TopK, and TopK with one part of the recipe taken away (appendices A, C.3 and C.4)."""
+    return [
+        _variant(budget, "topk", "full recipe", budget.full_lr),
+        _variant(budget, "topk_no_bias", "no encoder bias", budget.no_bias_lr),
+        _variant(budget, "topk_free_norm", "free decoder norms", budget.free_norm_lr),
+        _variant(budget, "topk", "constant rate", budget.constant_lr, decay_share=0.0),
+    ]
+
+
+def _variant(budget: EncoderScale | Recipe, architecture: str, name: str, lr: float, **others) -> Method:
+    training = _training(budget, lr, **_ADAM, **_NOT_RESAMPLED, **others)
+    return Method(architecture, budget.d_sae, tuple(float(k) for k in budget.ks), training, PER_TOKEN, name)
+
+
 def _training(budget: SweepBudget, lr: float, **others) -> TrainConfig:
     return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
@@ -72,4 +96,6 @@ PLANS = {
         Tuner(error_at_equal_l0, (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2)),
     ),
     "dead_latents": Plan(BUDGETS["dead_latents"], dead_latents, ShapeSearch(error_at_equal_l0)),
+    "encoder_scale": Plan(BUDGETS["encoder_scale"], encoder_scale, Tuner(error_at_equal_l0, _RECIPE_RATES)),
+    "recipe": Plan(BUDGETS["recipe"], recipe, Tuner(error_at_equal_l0, _RECIPE_RATES)),
 }
