@@ -22,11 +22,13 @@ def tunable() -> list[str]:
     return [name for name in with_grid if to_tune(name, budgets.resolve(name, sidecar.load(name).tiers()[-1]))]
 
 
-def tune(name: str, tier: str, rates: Sequence[float] = ()) -> pd.DataFrame:
+def tune(name: str, tier: str, rates: Sequence[float] = (), eval_rows: int | None = None) -> pd.DataFrame:
     """Run the grid of chapter `name` at `tier`, record it, and return its scores.
 
     `rates` are tried in place of the plan's own: longer runs want lower ones. Rates that were tried before are read from
-    the store, so a grid whose best rate is its lowest or its highest can be widened.
+    the store, so a grid whose best rate is its lowest or its highest can be widened. `eval_rows` rows of validation text
+    choose, by default as many as the tier judges by: on a large model measuring takes as long as training, and all rates
+    are measured on the same rows, so fewer tell them apart.
 
     Raises `UserError` for a chapter without rates to tune, and for a rate that cannot be trained at.
     """
@@ -35,6 +37,8 @@ def tune(name: str, tier: str, rates: Sequence[float] = ()) -> pd.DataFrame:
         raise UserError(f"nothing to tune for {name}: use one of {', '.join(tunable())}")
     budget = budgets.resolve(name, tier)
     assert isinstance(budget, SubjectBudget)
+    if eval_rows is not None:
+        budget = type(budget).checked(name, budget.plain() | {"eval_rows": eval_rows})
     subject = Subject.load(budget.subject)
     methods = to_tune(name, budget)
     if not methods:
