@@ -20,7 +20,7 @@ def recorded(name, tier):
     return record, pd.read_csv(paths.data() / "results" / tier / paper / f"tuning_{stem}.csv")
 
 
-@pytest.mark.parametrize("tier", ["cpu", "gpu"])
+@pytest.mark.parametrize("tier", ["cpu", "overnight", "gpu"])
 @pytest.mark.parametrize(
     "name",
     [
@@ -28,6 +28,8 @@ def recorded(name, tier):
         "gated/fig08_ablations",
         "gated/fig09_rescale_shift",
         "topk/fig02_activations",
+        "topk/fig16_encoder_init",
+        "topk/fig17_ablations",
         "e2e/fig01_pareto",
     ],
 )
@@ -71,3 +73,26 @@ def test_chapter_without_rates_to_tune_is_refused():
     with pytest.raises(UserError, match="gated/fig05_pareto has chosen all its rates"):
         tune.tune("gated/fig06_shrinkage", "smoke")
     assert "gated/fig06_shrinkage" not in tune.tunable()
+
+
+def test_rates_and_rows_that_are_asked_for_are_those_of_the_grid(monkeypatch):
+    seen = {}
+
+    def run(self, budget, subject, methods, data):
+        seen.update(rates=self.rates, rows=data.eval_rows, held=budget.eval_rows)
+        return tuning.Tuning(pd.DataFrame(), {}, pd.DataFrame({"lr": self.rates}))
+
+    monkeypatch.setattr(tuning.Tuner, "run", run)
+    monkeypatch.setattr(results, "tuning", lambda *given: None)
+    tune.tune("topk/fig02_activations", "smoke", [0.02, 0.01, 0.02], 4)
+    assert seen == {"rates": (0.01, 0.02), "rows": 4, "held": 4}
+    tune.tune("topk/fig02_activations", "smoke")
+    assert seen["rates"] == budgets.plan("topk/fig02_activations").tuner.rates
+    assert seen["rows"] == budgets.resolve("topk/fig02_activations", "smoke").eval_rows
+
+
+@pytest.mark.parametrize(("rates", "rows"), [([0.01, 0.0], None), ([float("nan")], None), ([], 0)])
+def test_impossible_rate_or_number_of_rows_is_refused_before_anything_runs(monkeypatch, rates, rows):
+    monkeypatch.setattr(tuning.Tuner, "run", lambda *given: pytest.fail("the grid was run"))
+    with pytest.raises(UserError, match="lr|eval_rows"):
+        tune.tune("topk/fig02_activations", "smoke", rates, rows)
