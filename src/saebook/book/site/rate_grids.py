@@ -9,6 +9,7 @@ import pandas as pd
 from saebook.book import budgets
 from saebook.claims import results
 from saebook.common.errors import UserError
+from saebook.common.names import TIERS
 from saebook.papers.topk.shape_search import dead_scores
 from saebook.training import tuning
 
@@ -17,23 +18,27 @@ _AT_EQUAL_QUALITY = {
 }  # fmt: skip
 
 
-def tables(tier: str = "cpu") -> str:
-    """Every recorded grid of a tier as Markdown, with the chosen rates marked."""
-    parts = [_grid(file) for file in sorted(results.folder(tier).glob("*/tuning_*.json"))]
+def tables() -> str:
+    """Every recorded grid as Markdown, with the chosen rates marked, the smallest tier first."""
+    parts = []
+    for tier in TIERS:
+        parts += [_grid(file, tier) for file in sorted(results.folder(tier).glob("*/tuning_*.json"))]
     return "\n".join(parts) or "No grid has been run in this copy.\n"
 
 
-def _grid(file: Path) -> str:
+def _grid(file: Path, tier: str) -> str:
     name = f"{file.parent.name}/{file.stem.removeprefix('tuning_')}"
     record = results.checked(file)
     try:
         points, winners = pd.read_csv(file.with_suffix(".csv")), record["findings"]["chosen"]
+        rows = record["parameters"]["eval_rows"]
     except (OSError, KeyError, ValueError):
         raise UserError(f"the grid {file} is damaged: restore it and its CSV from git") from None
+    title = f"For `{name}` at tier {tier}, measured on {rows} rows of text"
     if "d_sae" in winners:
-        return f"For `{name}`, without any remedy:\n\n{_shapes(points, winners)}"
+        return f"{title}, without any remedy:\n\n{_shapes(points, winners)}"
     tuner = budgets.plan(name).tuner
-    return f"For `{name}`:\n\n{_rates(points, winners, tuner.cost if tuner else tuning.Tuner().cost, file.parent.name)}"
+    return f"{title}:\n\n{_rates(points, winners, tuner.cost if tuner else tuning.Tuner().cost, file.parent.name)}"
 
 
 def _rates(points: pd.DataFrame, winners: dict[str, float], cost: tuning.Cost, paper: str) -> str:
