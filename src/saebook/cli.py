@@ -9,10 +9,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saebook.common.errors import UserError
 from saebook.common.names import TIERS
+
+if TYPE_CHECKING:
+    from saebook.claims.reruns import Rerun
 
 Options = argparse.Namespace
 
@@ -101,6 +104,17 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", help="PAPER/NAME, such as gated/fig05_pareto (default: all whose run is missing or stale)"
     )
     _add_precision(converge)
+
+    control = command(
+        "control",
+        _control,
+        "run chapters on random weights: what their claims say where nothing was learned",
+        tier="cpu",
+    )
+    control.add_argument(
+        "names", nargs="*", help="PAPER/NAME (default: those of headline claims whose run is missing or stale)"
+    )
+    _add_precision(control)
 
     new = command("new", _new, "begin a chapter: write its notebook and its sidecar")
     new.add_argument("name", help="PAPER/NAME, such as gated/fig17_name")
@@ -236,9 +250,9 @@ def _status(options: Options) -> int:
 
     for s in status.states(options.tier):
         seconds = "" if s.seconds is None else f"{s.seconds:.0f} s"
-        longer = f"twice the tokens: {s.twice}" if s.twice else ""
+        reruns = [f"{words}: {state}" for words, state in s.reruns.items()]
         print(
-            f"{s.name:32s} {s.tier:6s} {s.word:10s} {seconds:>7s}  {'; '.join(filter(None, (s.why, longer)))}".rstrip()
+            f"{s.name:32s} {s.tier:6s} {s.word:10s} {seconds:>7s}  {'; '.join(filter(None, (s.why, *reruns)))}".rstrip()
         )
     return 0
 
@@ -263,17 +277,29 @@ def _record(options: Options) -> int:
 
 
 def _converge(options: Options) -> int:
-    from saebook.book import converge
+    from saebook.claims.reruns import TWICE
+
+    return _repeat(TWICE, options)
+
+
+def _control(options: Options) -> int:
+    from saebook.claims.reruns import RANDOM
+
+    return _repeat(RANDOM, options)
+
+
+def _repeat(rerun: "Rerun", options: Options) -> int:
+    from saebook.book import repeat
     from saebook.common import sidecar
 
     _set_precision(options)
-    names = [sidecar.resolved(name) for name in options.names] or converge.wanted(options.tier)
+    names = [sidecar.resolved(name) for name in options.names] or repeat.wanted(rerun, options.tier)
     ended = []
     for name in names:
-        ended.append(converge.converge(name, options.tier))
+        ended.append(repeat.repeat(rerun, name, options.tier))
         print(f"{name}: {'; '.join(ended[-1].lines)}", flush=True)
     if not names:
-        print(f"every run on twice the tokens is fresh at tier {options.tier}")
+        print(f"every run on {rerun.words} is fresh at tier {options.tier}")
     return 0 if all(one.ok for one in ended) else 1
 
 

@@ -1,16 +1,20 @@
 """How each chapter stands at a tier: fresh, stale, failed or never run, and why."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from saebook.book import budgets, converge
+from saebook.book import budgets, repeat
 from saebook.book.running import runner
 from saebook.book.running.runner import RunRecord
-from saebook.claims import provenance, results, twice
+from saebook.claims import provenance, reruns, results
+from saebook.claims.reruns import RERUNS, Rerun
 from saebook.common import sidecar
 from saebook.common.errors import UserError
+from saebook.common.limits import Budget
 
 FRESH, STALE, FAILED, NEVER = "fresh", "stale", "failed", "never run"
+_NOT_APPLICABLE = "not applicable"
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,8 @@ class State:
 
     `file` is the executed notebook to show, if this copy holds one: the last good run, else the failed one. `record` is of
     the last run: after a failure it is not that of `file` when an earlier run was good (`earlier`).
-    `twice` says how its run on twice the tokens stands (`saebook converge`); empty at the smoke tier and where there is no
-    budget.
+    `reruns` says how its runs on twice the tokens and on random weights stand (`saebook converge`, `saebook control`), by
+    their words; empty at the smoke tier and where there is no budget.
     """
 
     name: str
@@ -31,7 +35,7 @@ class State:
     file: Path | None = None
     record: RunRecord | None = None
     earlier: bool = False
-    twice: str = ""
+    reruns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def page(self) -> bool:
@@ -50,7 +54,7 @@ def state(name: str, tier: str) -> State:
     A chapter whose own files cannot be read has failed; the others go on.
     """
     try:
-        return replace(_state(name, tier), twice=_twice(name, tier))
+        return replace(_state(name, tier), reruns=_reruns(name, tier))
     except UserError as error:
         return State(name, tier, FAILED, str(error), None)
 
@@ -69,18 +73,24 @@ def _state(name: str, tier: str) -> State:
     return State(name, tier, STALE if moved else FRESH, _because(moved), good.seconds, page, good)
 
 
-def _twice(name: str, tier: str) -> str:
-    """How the run on twice the tokens stands, in words."""
+def _reruns(name: str, tier: str) -> dict[str, str]:
+    """How each rerun stands, in words."""
     if tier == "smoke" or tier not in sidecar.load(name).tiers():
-        return ""
+        return {}
     budget = budgets.resolve(name, tier)
-    if not converge.applies(name, budget):
-        return twice.Converged.NOT_APPLICABLE
+    return {rerun.words: _rerun(rerun, name, budget) for rerun in RERUNS}
+
+
+def _rerun(rerun: Rerun, name: str, budget: Budget) -> str:
+    if not repeat.applies(rerun, name, budget):
+        return _NOT_APPLICABLE
     try:
-        word, moved = twice.state(name, budget)
+        word, moved = rerun.state(name, budget)
+        undefined = rerun.undefined(name, budget)
     except UserError as error:  # the run that mends it must not wait for it
-        return f"{twice.MISSING} ({error})"
-    return f"{word} ({_because(moved)})" if moved else word
+        return f"{reruns.MISSING} ({error})"
+    words = f"{word} ({_because(moved)})" if moved else word
+    return f"{words}, undefined: {undefined}" if undefined else words
 
 
 def page_hashes(name: str, tier: str) -> dict[str, str]:

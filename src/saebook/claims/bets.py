@@ -5,8 +5,7 @@ from typing import Any
 
 from saebook.claims.grades import Grade
 from saebook.claims.ledger import Verdict
-from saebook.claims.standings import Standing
-from saebook.claims.twice import Converged
+from saebook.claims.standings import Converged, Standing
 
 _ANY_MODEL = (Grade.IDENTITY, Grade.PUBLISHED)
 _LARGE = (Grade.REAL, Grade.PAPERS)

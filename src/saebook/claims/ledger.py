@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from saebook.common import sidecar
 from saebook.common.errors import UserError
@@ -30,9 +30,10 @@ class Claim(BaseModel):
     a `band` the live value must lie inside it, and `null_value` is what no effect would be. Without one it must lie on
     `side` of `null_value`, by at least `smallest_effect`. An ordering is a list of such contrasts, all of which must hold.
     `tier` is the smallest that can judge; a `timing` judges only from repeated recordings; `one_run` says that the paper's
-    number comes from a single run, so that its own noise counts; `confirmed` is false for what we recall but could not read
-    in the paper; `not_comparable` says why a machine cannot judge at all. A row that was added or changed after a run had
-    judged it says so in `changed`, with the date.
+    number comes from a single run, so that its own noise counts; `of_loss` that the quantity compares losses of the language
+    model with an SAE in place, which means nothing where the model predicts nothing; `confirmed` is false for what we recall
+    but could not read in the paper; `not_comparable` says why a machine cannot judge at all. A row that was added or changed
+    after a run had judged it says so in `changed`, with the date.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +55,7 @@ class Claim(BaseModel):
     side: Literal["below", "above"] = "below"
     timing: bool = False
     one_run: bool = False
+    of_loss: bool = Field(False, exclude=True)  # no page of a run depends on it: outside the hash of the row
     confirmed: bool = True
     changed: str = ""
     planned: str = ""  # the chapter that is to judge a claim that none judges yet

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saebook.claims import ledger, results, standings, twice
+from saebook.claims import ledger, reruns, results, standings
+from saebook.claims.reruns import RERUNS, Rerun
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 
@@ -25,7 +26,7 @@ class Change:
 def record(tier: str, names: Sequence[str], budget_of: Callable[[str, str], Budget]) -> list[Change]:
     """Copy the live results of chapters `names` at `tier` to the recorded ones; returns what that changed.
 
-    A live run on twice the tokens (`claims.twice`) is carried over too, alone where it is the only live result.
+    Live reruns (`claims.reruns`) are carried over too, alone where there is no live result of the tier's own.
 
     `budget_of(name, tier)` gives a tier's own budget. Everything is checked before anything is written: raises `UserError`
     for the smoke tier, and for a result that is missing, damaged, or was made with other parameters than the tier's.
@@ -40,39 +41,42 @@ def record(tier: str, names: Sequence[str], budget_of: Callable[[str, str], Budg
 
 
 def live_names(tier: str, names: Sequence[str], budget_of: Callable[[str, str], Budget]) -> list[str]:
-    """Those of `names` that have a live result at `tier`, of the tier's own length or on twice the tokens."""
+    """Those of `names` that have a live result at `tier`, of the tier's own run or of a rerun."""
 
-    def has_longer(name: str) -> bool:
-        place = twice.live_file(name, budget_of(name, tier))
-        return place is not None and place.is_file()
+    def has_rerun(name: str) -> bool:
+        places = (rerun.live_file(name, budget_of(name, tier)) for rerun in RERUNS)
+        return any(place is not None and place.is_file() for place in places)
 
-    return [name for name in names if results.file(name, tier, "live").is_file() or has_longer(name)]
+    return [name for name in names if results.file(name, tier, "live").is_file() or has_rerun(name)]
 
 
 def _changes(name: str, tier: str, budget: Budget) -> Iterator[Change]:
-    longer = twice.live(name, budget)
-    if longer is None or results.file(name, tier, "live").is_file():
+    again = [(rerun, new) for rerun in RERUNS if (new := rerun.live(name, budget)) is not None]
+    if not again or results.file(name, tier, "live").is_file():
         yield _change(name, tier, budget)
-    if longer is not None:
-        yield _longer(name, tier, budget, longer)
+    for rerun, new in again:
+        yield _rerun(rerun, name, tier, budget, new)
 
 
-def _longer(name: str, tier: str, budget: Budget, new: dict[str, Any]) -> Change:
-    """Record the live result on twice the tokens: its JSON alone, for no page shows its points."""
-    title, old = f"{name}, twice the tokens", twice.recorded(name, tier)
-    _check_quantities(title, new)
+def _rerun(rerun: Rerun, name: str, tier: str, budget: Budget, new: dict[str, Any]) -> Change:
+    """Record the live result of a rerun: its JSON alone, for no page shows its points."""
+    title, old = f"{name}, {rerun.words}", rerun.recorded(name, tier)
+    undefined = new.get("undefined", "")
+    if not undefined:
+        _check_quantities(title, new)
     if old and _lasting(old) == _lasting(new):
         return Change(title, ("unchanged",), {})
     lines = ["recorded for the first time" if old is None else "recorded again"]
-    shorter = results.read(name, tier, "live") or results.read(name, tier)
-    if shorter and twice.belongs(new, shorter):
-        lines += standings.convergence(name, shorter, new)
+    own = results.read(name, tier, "live") or results.read(name, tier)
+    if undefined:
+        lines.append(f"undefined: {undefined}")
+    elif own and rerun.belongs(new, own):
+        lines += standings.compared(rerun, name, own, new)
     else:
         lines.append("no result of the tier's own to compare with")
-    if moved := twice.stale(new, budget):
+    if moved := reruns.stale(new, budget):
         lines.append(f"already stale: {', '.join(moved)} changed since it was made")
-    kept = {key: value for key, value in new.items() if key != "twice"}
-    return Change(title, tuple(lines), {twice.file(name, tier): results.as_json(kept)})
+    return Change(title, tuple(lines), {rerun.file(name, tier): results.as_json(reruns.unmarked(new))})
 
 
 def _check_quantities(title: str, new: dict[str, Any]) -> None:

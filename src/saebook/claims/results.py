@@ -81,6 +81,8 @@ class _Checked(BaseModel):
     versions: dict[str, _Line] = {}
     subject: dict[str, _Line] | None = None
     corpus: dict[str, Any] | None = None
+    undefined: _Line = ""  # why a control's page could compute nothing
+    zero_ablation_cost: float | None = None  # of a control (`claims.controls`)
 
 
 _SHOWN = (

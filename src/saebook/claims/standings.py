@@ -1,14 +1,17 @@
 """The standing of each claim: its verdict by the recorded results, and the verdict of this copy's own run."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
-from saebook.claims import ledger, results, rules, twice, wording
+from saebook.claims import controls, ledger, reruns, results, rules, wording
+from saebook.claims.controls import Control
 from saebook.claims.grades import Grade, grade
 from saebook.claims.ledger import Claim, Verdict
+from saebook.claims.reruns import RANDOM, TWICE, Rerun
 from saebook.claims.rules import Value
-from saebook.claims.twice import Converged
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 from saebook.common.names import PAPERS, TIERS
@@ -19,6 +22,15 @@ MEASUREMENTS = 3  # of a time, before it judges anything
 _VERDICTS = {verdict.value for verdict in Verdict}
 BudgetOf = Callable[[str, str], Budget]
 Staleness = Callable[[dict[str, Any]], tuple[str, ...]]
+
+
+class Converged(StrEnum):
+    """Whether twice the tokens give the same verdict."""
+
+    YES = "yes"
+    NO = "no"
+    NOT_MEASURED = "not measured"
+    NOT_APPLICABLE = "not applicable"
 
 
 @dataclass(frozen=True)
@@ -37,9 +49,10 @@ class Standing:
     """One line of the ledger: a claim, its verdict (or why there is none), and what that rests on.
 
     `recorded` is the judgement by the recorded results, which is no verdict at a tier below the claim's own; `own` the one by
-    this copy's run at the tier that is built; `longer` the one by the recorded run on twice the tokens. `corrected` is the
-    verdict as one of a `family` of so many claims of the same paper, judged at the same tier and correct together at the
-    95 % level; empty without a recorded verdict.
+    this copy's run at the tier that is built; `longer` the one by the recorded run on twice the tokens. `control` says what
+    the recorded run on random weights shows, None without a recorded verdict. `corrected` is the verdict as one of a
+    `family` of so many claims of the same paper, judged at the same tier and correct together at the 95 % level; empty
+    without a recorded verdict.
     """
 
     claim: Claim
@@ -47,6 +60,7 @@ class Standing:
     recorded: Judgement | None = None
     own: Judgement | None = None
     longer: Judgement | None = None
+    control: Control | None = None
     corrected: str = ""
     family: int = 0
 
@@ -123,15 +137,16 @@ def standing(claim: Claim, stale: Staleness = lambda result: (), tier: str | Non
     for larger in reversed(TIERS[1:]):  # a smoke run shows nothing
         result = results.read(claim.notebook, larger)
         if result and (recorded := judgement(claim, result, larger, stale(result))):
-            twofold = twice.compared_with(result)
+            twofold = TWICE.compared_with(result)
             longer = judgement(claim, twofold, larger, stale(twofold)) if twofold else None
-            return Standing(claim, recorded.verdict, recorded, own, longer)
+            there = _control(claim, result, RANDOM.compared_with(result), stale) if is_verdict(recorded) else None
+            return Standing(claim, recorded.verdict, recorded, own, longer, there)
     return Standing(claim, ledger.NOT_RUN, None, own)
 
 
 def _stale(result: dict[str, Any], budget_of: BudgetOf) -> tuple[str, ...]:
     try:
-        return tuple(twice.stale(result, budget_of(result["notebook"], result["tier"])))
+        return tuple(reruns.stale(result, budget_of(result["notebook"], result["tier"])))
     except UserError:  # the chapter has no budget at this tier any more, or no readable notebook
         return ("notebook",)
 
@@ -149,17 +164,41 @@ def judgement(
     return Judgement(tier, _repeated(claim, repeated, tier), repeated, result, stale)
 
 
-def convergence(name: str, shorter: dict[str, Any], longer: dict[str, Any]) -> Iterator[str]:
-    """How the claims that chapter `name` judges stand by two of its results, `longer` on twice the tokens; a line each."""
+def compared(rerun: Rerun, name: str, own: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    """How the claims that chapter `name` judges stand by its `own` result and that of a rerun, one line each."""
     for claim in ledger.judged_by(name):
-        before, after = (judgement(claim, result, result["tier"]) for result in (shorter, longer))
-        if before and (word := _converged(claim, before, after)) is not Converged.NOT_APPLICABLE:
-            changed = f" ({before.verdict} -> {after.verdict})" if after and word is Converged.NO else ""
-            yield f"{claim.id}: converged: {word}{changed}"
+        before = judgement(claim, own, own["tier"])
+        if before and (line := _COMPARED[rerun.name](claim, before, other)):
+            yield f"{claim.id}: {line}"
+
+
+def _beside_longer(claim: Claim, before: Judgement, other: dict[str, Any]) -> str:
+    after = judgement(claim, other, other["tier"])
+    word = _converged(claim, before, after)
+    if word is Converged.NOT_APPLICABLE:
+        return ""
+    return f"converged: {word}" + (f" ({before.verdict} -> {after.verdict})" if after and word is Converged.NO else "")
+
+
+def _beside_control(claim: Claim, before: Judgement, other: dict[str, Any]) -> str:
+    there = _control(claim, before.result, other)
+    if there.verdict == controls.Word.NOT_APPLICABLE or not is_verdict(before):
+        return ""
+    return f"{shown(before.value)}, {before.verdict}; {there}"
+
+
+_COMPARED = {TWICE.name: _beside_longer, RANDOM.name: _beside_control}
+
+
+def _control(
+    claim: Claim, own: dict[str, Any], there: dict[str, Any] | None, stale: Staleness = lambda result: ()
+) -> Control:
+    judge = functools.partial(judged, claim, tier=own["tier"])
+    return controls.control(claim, own, there, judge, stale(there) if there else ())
 
 
 def _converged(claim: Claim, before: Judgement, after: Judgement | None) -> Converged:
-    if claim.timing or not twice.change(before.result["parameters"]):
+    if claim.timing or not TWICE.change(claim.notebook, before.result["parameters"]):
         return Converged.NOT_APPLICABLE
     if after is None or not is_verdict(before) or not is_verdict(after):
         return Converged.NOT_MEASURED

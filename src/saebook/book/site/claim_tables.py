@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from saebook.book.site import result_box
 from saebook.book.site.result_box import without_blank_lines
 from saebook.claims import bets, ledger, rules, standings, wording
 from saebook.claims.grades import Grade
@@ -110,6 +111,7 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "stale": wording.staleness(row.stale),
         "converged": row.converged or "",
         "longer": row.longer,
+        "control": result_box.on_control(row),
         "own": own,
         "own_value": wording.interval(own.value) if own else "",
     }

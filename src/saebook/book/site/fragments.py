@@ -14,6 +14,7 @@ from saebook.book.site.rate_grids import markdown_table
 from saebook.book.site.result_box import without_blank_lines
 from saebook.book.status import State
 from saebook.claims import choices, rules, settings
+from saebook.claims.reruns import RERUNS
 from saebook.claims.standings import Standing
 from saebook.common import paths
 from saebook.common.errors import UserError
@@ -43,7 +44,9 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
 
 def status_table(states: Sequence[State]) -> str:
     """The state of every notebook at this build's tier, as HTML."""
-    return without_blank_lines(render("saebook.book.site", "status.html", states=states))
+    return without_blank_lines(
+        render("saebook.book.site", "status.html", states=states, reruns=[one.words for one in RERUNS])
+    )
 
 
 def subject(folder: Path) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from saebook.claims import rules, wording
+from saebook.claims.controls import Word
 from saebook.claims.standings import Judgement, Standing, is_verdict
 from saebook.common import sidecar
 from saebook.common.names import TIERS
@@ -52,8 +53,16 @@ def _claim(row: Standing) -> dict[str, Any]:
         "open": rules.still_open(claim, judgement.value) if judgement and is_verdict(judgement) else "",
         "origin": origin,
         "stale": wording.staleness(judgement.stale) if judgement else "",
+        "control": on_control(row),
         "changed": claim.changed,
     }
+
+
+def on_control(row: Standing) -> dict[str, str] | None:
+    """What the claim says on random weights, in words; None without a recorded verdict and where the control does not apply."""
+    if row.control is None or row.control.verdict == Word.NOT_APPLICABLE:
+        return None
+    return {"words": str(row.control), "stale": wording.staleness(row.control.stale)}
 
 
 def _source(rows: list[Standing], tier: str) -> str:
