@@ -6,7 +6,7 @@ import pytest
 
 from saebook.claims import bets
 from saebook.claims.grades import Grade
-from saebook.claims.twice import Converged
+from saebook.claims.standings import Converged
 
 
 def row(verdict="replicates", grade=Grade.EMBEDDED, converged=Converged.NOT_MEASURED):

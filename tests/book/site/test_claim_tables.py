@@ -5,6 +5,8 @@ from html.parser import HTMLParser
 
 from saebook.book.site import claim_tables
 from saebook.claims import bets, ledger
+from saebook.claims.controls import Control, Word
+from saebook.evaluation.intervals import Interval
 
 CHAPTERS = {"gated/fig05_pareto"}
 
@@ -75,6 +77,22 @@ def test_row_says_whether_its_verdict_is_converged(rows):
     assert rests_on("replicates").endswith("converged: yes")
     assert rests_on("replicates", ("library",)).endswith("converged: yes, stale")
     assert rests_on("partly").endswith("converged: no (with twice the tokens: partly)")
+
+
+def test_row_says_what_its_claim_is_on_random_weights(rows):
+    def rests_on(control):
+        return ledger_of([replace(rows()[0], control=control)]).rows[0]["text"]["rests on"]
+
+    value = Interval(0.97, 0.94, 1.01, 3)
+    assert rests_on(Control("does not replicate", value)).endswith(
+        "on random weights: 0.97 (0.94 to 1.01), does not replicate"
+    )
+    assert rests_on(Control("partly", value, stale=("library",))).endswith("1.01), partly, stale")
+    assert rests_on(Control(Word.NOT_MEASURED)).endswith("on random weights: not measured")
+    assert rests_on(Control(Word.UNDEFINED, None, "<no> value")).endswith("undefined there (<no> value)")
+    assert "random weights" not in rests_on(Control(Word.NOT_APPLICABLE)) + rests_on(None)
+    bet = claim_tables.bet_on([replace(rows()[0], control=Control(Word.UNDEFINED, None, "<no> value"))], set())
+    assert "; on random weights: undefined there (&lt;no&gt; value)" in bet
 
 
 def test_smoke_run_of_this_copy_is_left_out(rows, put):

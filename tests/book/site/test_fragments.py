@@ -82,3 +82,7 @@ def test_status_table_shows_every_state_and_escapes():
     html = fragments.status_table(STATES)
     assert "<td>fresh</td><td>61</td>" in html and "<td>never run</td><td></td>" in html
     assert "<td>failed: ValueError: a | &lt;b&gt;</td>" in html and html.count("<tr>") == 4
+    again = {"twice the tokens": "fresh", "random weights": "fresh, undefined: <no> value"}
+    html = fragments.status_table([State("gated/d", "cpu", "fresh", "", 1.0, reruns=again)])
+    assert html.index("twice the tokens</th>") < html.index("random weights</th>")
+    assert "<td>fresh</td><td>fresh, undefined: &lt;no&gt; value</td></tr>" in html

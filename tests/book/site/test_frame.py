@@ -1,5 +1,7 @@
 """The build adds to a chapter the result box below its title, folded parameters, captions, and the closing sections."""
 
+from dataclasses import replace
+
 import nbformat
 import pytest
 
@@ -7,7 +9,9 @@ from saebook.book import status
 from saebook.book.running.runner import RunRecord
 from saebook.book.site import closing, frame, result_box
 from saebook.book.status import State
+from saebook.claims.controls import Control, Word
 from saebook.common.errors import UserError
+from saebook.evaluation.intervals import Interval
 
 NAME = "gated/fig05_pareto"
 
@@ -136,6 +140,18 @@ def test_own_run_comes_first_where_it_can_judge(rows, put):
     html = result_box.box(NAME, rows(), "cpu")
     assert 'data-verdict="does not replicate"' in html and "(this copy, cpu tier, 2030-01-02)" in html
     assert "recorded" not in html and "0.90, 95 % interval 0.80 to 1.00" in html
+
+
+def test_box_says_what_the_claim_is_on_random_weights(rows):
+    def box(control):
+        return result_box.box(NAME, [replace(row, control=control) for row in rows()], "cpu")
+
+    there = Control("does not replicate", Interval(0.97, 0.94, 1.01, 3), stale=("library",))
+    words = "On random weights: 0.97 (0.94 to 1.01), does not replicate. "
+    assert words + '<span class="origin">(recorded, cpu tier; stale: library changed)</span>' in box(there)
+    assert "On random weights: not measured.</p>" in box(Control(Word.NOT_MEASURED))
+    assert "undefined there (no &lt;value&gt;)." in box(Control(Word.UNDEFINED, None, "no <value>"))
+    assert "random weights" not in box(None) + box(Control(Word.NOT_APPLICABLE))
 
 
 def test_stale_verdict_and_chapter_without_claims_say_so(rows):

@@ -60,9 +60,11 @@ def _claim(row: Standing) -> dict[str, Any]:
 
 def on_control(row: Standing) -> dict[str, str] | None:
     """What the claim says on random weights, in words; None without a recorded verdict and where the control does not apply."""
-    if row.control is None or row.control.verdict == Word.NOT_APPLICABLE:
+    there = row.control
+    if there is None or row.recorded is None or there.verdict == Word.NOT_APPLICABLE:
         return None
-    return {"words": str(row.control), "stale": wording.staleness(row.control.stale)}
+    origin = "" if there.verdict == Word.NOT_MEASURED else f"recorded, {row.recorded.tier} tier"
+    return {"words": str(there), "origin": origin, "stale": wording.staleness(there.stale)}
 
 
 def _source(rows: list[Standing], tier: str) -> str:
