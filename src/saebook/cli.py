@@ -15,7 +15,7 @@ from saebook.common.errors import UserError
 from saebook.common.names import TIERS
 
 if TYPE_CHECKING:
-    from saebook.claims.reruns import Rerun
+    from saebook.claims.reruns.kinds import Rerun
 
 Options = argparse.Namespace
 
@@ -277,13 +277,13 @@ def _record(options: Options) -> int:
 
 
 def _converge(options: Options) -> int:
-    from saebook.claims.reruns import TWICE
+    from saebook.claims.reruns.kinds import TWICE
 
     return _repeat(TWICE, options)
 
 
 def _control(options: Options) -> int:
-    from saebook.claims.reruns import RANDOM
+    from saebook.claims.reruns.kinds import RANDOM
 
     return _repeat(RANDOM, options)
 

@@ -9,8 +9,9 @@ from saebook.book import budgets, repeat, status
 from saebook.book.running import runner
 from saebook.book.running.runner import RunRecord
 from saebook.book.site.claim_tables import HEADLINES
-from saebook.claims import ledger, provenance, reruns, results
-from saebook.claims.reruns import RANDOM, TWICE
+from saebook.claims import ledger, provenance, results
+from saebook.claims.reruns import kinds
+from saebook.claims.reruns.kinds import RANDOM, TWICE
 from saebook.common.errors import UserError
 
 FIGURE, PUBLISHED, CHECK = "gated/fig05_pareto", "gated/fig01_published_pareto", "checks/train_one_sae"
@@ -86,27 +87,27 @@ def test_chapter_that_it_does_not_apply_to_is_refused(ran, name, words):
 
 def test_status_says_where_it_is_missing_and_the_command_runs_those(ran, capsys):
     assert FIGURE in repeat.wanted(TWICE, "cpu") and PUBLISHED not in repeat.wanted(TWICE, "cpu")
-    assert stands(TWICE) == reruns.MISSING
+    assert stands(TWICE) == kinds.MISSING
     assert status.state(FIGURE, "smoke").reruns == {}
     cli.main(["status", "--tier", "cpu"])
     assert "twice the tokens: never run" in capsys.readouterr().out
     assert cli.main(["converge", FIGURE, "--tier", "cpu"]) == 0
     assert capsys.readouterr().out.startswith(f"{FIGURE}: run `saebook run")
-    assert FIGURE not in repeat.wanted(TWICE, "cpu") and stands(TWICE) == reruns.FRESH
+    assert FIGURE not in repeat.wanted(TWICE, "cpu") and stands(TWICE) == kinds.FRESH
 
 
 def test_damaged_recorded_run_is_missing_and_says_why(copy):
     place = TWICE.file(FIGURE, "cpu")
     place.parent.mkdir(parents=True)
     place.write_text("{")
-    assert stands(TWICE).startswith("never run (result ") and stands(RANDOM) == reruns.MISSING
+    assert stands(TWICE).startswith("never run (result ") and stands(RANDOM) == kinds.MISSING
 
 
 def test_failed_run_ends_in_status_1(fails, capsys):
     fails("failed", "ValueError: no")
     assert cli.main(["converge", FIGURE]) == 1
     assert "failed: ValueError: no (see " in capsys.readouterr().out
-    assert stands(TWICE) == reruns.MISSING  # a longer run that fails says nothing about the claim
+    assert stands(TWICE) == kinds.MISSING  # a longer run that fails says nothing about the claim
 
 
 def test_control_is_run_and_set_beside_the_trained_subject(ran):
@@ -143,7 +144,7 @@ def test_control_without_names_runs_the_headlines_that_lack_it(ran, capsys):
     assert cli.main(["control", FIGURE, "--tier", "cpu"]) == 0
     assert capsys.readouterr().out.startswith(f"{FIGURE}: run `saebook run")
     assert repeat.wanted(RANDOM, "cpu") == [name for name in before if name != FIGURE]
-    assert stands(RANDOM) == reruns.FRESH and stands(TWICE) == reruns.MISSING
+    assert stands(RANDOM) == kinds.FRESH and stands(TWICE) == kinds.MISSING
     cli.main(["status", "--tier", "cpu"])
     (line,) = [one for one in capsys.readouterr().out.splitlines() if one.startswith(FIGURE)]
     assert line.endswith("twice the tokens: never run; random weights: fresh")
@@ -172,7 +173,7 @@ def test_page_without_numbers_is_recorded_as_undefined_and_not_tried_again(fails
 )
 def test_what_the_machine_or_the_code_does_wrong_is_no_property_of_a_control(fails, ended, error):
     fails(ended, error)
-    assert not repeat.repeat(RANDOM, FIGURE, "cpu").ok and stands(RANDOM) == reruns.MISSING
+    assert not repeat.repeat(RANDOM, FIGURE, "cpu").ok and stands(RANDOM) == kinds.MISSING
 
 
 def test_least_cost_is_that_of_the_cheapest_site(monkeypatch):

@@ -7,9 +7,10 @@ from typing import Any
 from saebook.book import budgets
 from saebook.book.running import runner
 from saebook.book.site.claim_tables import HEADLINES
-from saebook.claims import controls, ledger, reruns, results, standings
+from saebook.claims import ledger, results, standings
 from saebook.claims.ledger import Claim
-from saebook.claims.reruns import Rerun
+from saebook.claims.reruns import controls, kinds
+from saebook.claims.reruns.kinds import Rerun
 from saebook.common import sidecar
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
@@ -37,7 +38,7 @@ def _judges(claim: Claim, tier: str) -> bool:
 def wanted(rerun: Rerun, tier: str) -> list[str]:
     """The chapters whose rerun is missing or stale at `tier`; of a control, those that judge a headline claim."""
     own = {name: budgets.resolve(name, tier) for name in sidecar.names_at(tier) if not rerun.control or _headline(name)}
-    return [n for n, one in own.items() if applies(rerun, n, one) and rerun.state(n, one)[0] != reruns.FRESH]
+    return [n for n, one in own.items() if applies(rerun, n, one) and rerun.state(n, one)[0] != kinds.FRESH]
 
 
 def _headline(name: str) -> bool:

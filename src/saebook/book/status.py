@@ -7,8 +7,9 @@ from pathlib import Path
 from saebook.book import budgets, repeat
 from saebook.book.running import runner
 from saebook.book.running.runner import RunRecord
-from saebook.claims import provenance, reruns, results
-from saebook.claims.reruns import RERUNS, Rerun
+from saebook.claims import provenance, results
+from saebook.claims.reruns import kinds
+from saebook.claims.reruns.kinds import RERUNS, Rerun
 from saebook.common import sidecar
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
@@ -88,7 +89,7 @@ def _rerun(rerun: Rerun, name: str, budget: Budget) -> str:
         word, moved = rerun.state(name, budget)
         undefined = rerun.undefined(name, budget)
     except UserError as error:  # the run that mends it must not wait for it
-        return f"{reruns.MISSING} ({error})"
+        return f"{kinds.MISSING} ({error})"
     words = f"{word} ({_because(moved)})" if moved else word
     return f"{words}, undefined: {undefined}" if undefined else words
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saebook.claims import ledger, reruns, results, standings
-from saebook.claims.reruns import RERUNS, Rerun
+from saebook.claims import ledger, results, standings
+from saebook.claims.reruns import kinds
+from saebook.claims.reruns.kinds import RERUNS, Rerun
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 
@@ -74,9 +75,9 @@ def _rerun(rerun: Rerun, name: str, tier: str, budget: Budget, new: dict[str, An
         lines += standings.compared(rerun, name, own, new)
     else:
         lines.append("no result of the tier's own to compare with")
-    if moved := reruns.stale(new, budget):
+    if moved := kinds.stale(new, budget):
         lines.append(f"already stale: {', '.join(moved)} changed since it was made")
-    return Change(title, tuple(lines), {rerun.file(name, tier): results.as_json(reruns.unmarked(new))})
+    return Change(title, tuple(lines), {rerun.file(name, tier): results.as_json(kinds.unmarked(new))})
 
 
 def _check_quantities(title: str, new: dict[str, Any]) -> None:

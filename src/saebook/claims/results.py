@@ -82,7 +82,7 @@ class _Checked(BaseModel):
     subject: dict[str, _Line] | None = None
     corpus: dict[str, Any] | None = None
     undefined: _Line = ""  # why a control's page could compute nothing
-    zero_ablation_cost: float | None = None  # of a control (`claims.controls`)
+    zero_ablation_cost: float | None = None  # of a control (`claims.reruns.controls`)
 
 
 _SHOWN = (

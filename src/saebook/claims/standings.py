@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from saebook.claims import controls, ledger, reruns, results, rules, wording
-from saebook.claims.controls import Control
+from saebook.claims import ledger, results, rules, wording
 from saebook.claims.grades import Grade, grade
 from saebook.claims.ledger import Claim, Verdict
-from saebook.claims.reruns import RANDOM, TWICE, Rerun
+from saebook.claims.reruns import controls, kinds
+from saebook.claims.reruns.controls import Control
+from saebook.claims.reruns.kinds import RANDOM, TWICE, Rerun
 from saebook.claims.rules import Value
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
@@ -146,7 +147,7 @@ def standing(claim: Claim, stale: Staleness = lambda result: (), tier: str | Non
 
 def _stale(result: dict[str, Any], budget_of: BudgetOf) -> tuple[str, ...]:
     try:
-        return tuple(reruns.stale(result, budget_of(result["notebook"], result["tier"])))
+        return tuple(kinds.stale(result, budget_of(result["notebook"], result["tier"])))
     except UserError:  # the chapter has no budget at this tier any more, or no readable notebook
         return ("notebook",)
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from saebook.book.site import claim_tables
 from saebook.claims import bets, ledger
-from saebook.claims.controls import Control, Word
+from saebook.claims.reruns.controls import Control, Word
 from saebook.evaluation.intervals import Interval
 
 CHAPTERS = {"gated/fig05_pareto"}

@@ -9,7 +9,7 @@ from saebook.book import status
 from saebook.book.running.runner import RunRecord
 from saebook.book.site import closing, frame, result_box
 from saebook.book.status import State
-from saebook.claims.controls import Control, Word
+from saebook.claims.reruns.controls import Control, Word
 from saebook.common.errors import UserError
 from saebook.evaluation.intervals import Interval
 

@@ -14,7 +14,7 @@ from saebook.book.site.rate_grids import markdown_table
 from saebook.book.site.result_box import without_blank_lines
 from saebook.book.status import State
 from saebook.claims import choices, rules, settings
-from saebook.claims.reruns import RERUNS
+from saebook.claims.reruns.kinds import RERUNS
 from saebook.claims.standings import Standing
 from saebook.common import paths
 from saebook.common.errors import UserError

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from saebook.claims import rules, wording
-from saebook.claims.controls import Word
+from saebook.claims.reruns.controls import Word
 from saebook.claims.standings import Judgement, Standing, is_verdict
 from saebook.common import sidecar
 from saebook.common.names import TIERS

@@ -13,7 +13,7 @@ from typing import Any
 
 from saebook.claims import provenance, results, wording
 from saebook.claims.ledger import Claim
-from saebook.claims.reruns import RANDOM
+from saebook.claims.reruns.kinds import RANDOM
 from saebook.claims.rules import Value
 from saebook.common.limits import Budget
 from saebook.evaluation.intervals import Interval
@@ -75,7 +75,7 @@ def control(
         return Control(Word.NOT_MEASURED)
     cost, value = there.get(COST), results.live(there, claim.live)
     if claim.of_loss and cost is None:
-        return Control(Word.NOT_MEASURED, None, "nor what ablating its sites costs there: use `saebook control`", stale)
+        return Control(Word.NOT_MEASURED, None, "what ablation costs there is missing: run `saebook control`", stale)
     if why := _undefined(claim, value, cost):
         return Control(Word.UNDEFINED, None, why, stale)
     return Control(verdict(value), value, "", stale)

@@ -1,4 +1,4 @@
-"""Reruns: a chapter run again with one thing changed, by which its verdicts are put to the test.
+"""The kinds of rerun: a chapter run again with one thing changed, by which its verdicts are put to the test.
 
 *Twice the tokens* asks whether a verdict is converged, *random weights* whether it has to do with what the model learned.
 Everything else is as in the tier's own budget. The live result of a rerun is that of any run with parameters of its own,

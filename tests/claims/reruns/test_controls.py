@@ -5,9 +5,10 @@ import math
 import pytest
 
 from saebook.book import budgets
-from saebook.claims import controls, ledger
-from saebook.claims.controls import Word
-from saebook.claims.reruns import RANDOM
+from saebook.claims import ledger
+from saebook.claims.reruns import controls
+from saebook.claims.reruns.controls import Word
+from saebook.claims.reruns.kinds import RANDOM
 from saebook.common import paths, sidecar
 
 FIGURE, MSE = "gated/fig05_pareto", "topk/fig02_activations"

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from saebook.book import budgets
-from saebook.claims import ledger, provenance, recording, reruns, results, standings
-from saebook.claims.reruns import RANDOM, RERUNS, TWICE
+from saebook.claims import ledger, provenance, recording, results, standings
+from saebook.claims.reruns import kinds
+from saebook.claims.reruns.kinds import RANDOM, RERUNS, TWICE
 from saebook.claims.standings import Converged
 from saebook.common.errors import UserError
 
@@ -109,23 +110,23 @@ def test_damaged_result_is_one_line(put):
 
 def test_it_is_stale_when_the_library_or_the_budget_changed(put, copy):
     put_both(put)
-    assert TWICE.state(FIGURE, own()) == (reruns.FRESH, [])
+    assert TWICE.state(FIGURE, own()) == (kinds.FRESH, [])
     standing = standings.standing(CLAIM, standings.staleness(budgets.resolve))
     assert standing.stale == standing.longer.stale == ()
     plans = copy / "saebook" / "papers" / "gated" / "plans.py"
     plans.write_text(plans.read_text() + "\nADDED = 1\n")
     standing = standings.standing(CLAIM, standings.staleness(budgets.resolve))
     assert standing.stale == standing.longer.stale == ("library",)
-    assert TWICE.state(FIGURE, own()) == (reruns.STALE, ["library"])
+    assert TWICE.state(FIGURE, own()) == (kinds.STALE, ["library"])
     shorter = own().model_copy(update={"tokens": 4096})
-    assert TWICE.state(FIGURE, shorter) == (reruns.STALE, ["parameters", "library"])
+    assert TWICE.state(FIGURE, shorter) == (kinds.STALE, ["parameters", "library"])
 
 
 def test_own_run_stands_before_the_recorded_one(put):
-    assert TWICE.state(FIGURE, own()) == (reruns.MISSING, [])
+    assert TWICE.state(FIGURE, own()) == (kinds.MISSING, [])
     put(TWICE.live_file(FIGURE, own()), longer_budget())
     assert TWICE.live(FIGURE, own())["parameters"] == longer_budget().plain()
-    assert TWICE.state(FIGURE, own()) == (reruns.FRESH, [])
+    assert TWICE.state(FIGURE, own()) == (kinds.FRESH, [])
 
 
 def test_it_is_recorded_beside_the_result(put):
@@ -165,7 +166,7 @@ def test_control_is_recorded_beside_the_result_and_read_back(put):
     assert (control.verdict, control.value.mean, control.stale) == ("does not replicate", 1.02, ())
     assert standings.standing(CLAIM).verdict == "replicates"  # a control changes no verdict
     again, unchanged = RANDOM.state(FIGURE, own()), recording.record("cpu", [FIGURE], budgets.resolve)
-    assert again == (reruns.FRESH, []) and unchanged[0].lines == ("unchanged",)
+    assert again == (kinds.FRESH, []) and unchanged[0].lines == ("unchanged",)
 
 
 def test_control_of_other_parameters_or_of_another_subject_is_not_compared(put):
@@ -180,7 +181,7 @@ def test_control_goes_stale_by_itself(put):
     put(RANDOM.file(FIGURE, "cpu"), budget_of(RANDOM), zero_ablation_cost=2.0, hashes={"library": "of before"})
     standing = standings.standing(CLAIM, standings.staleness(budgets.resolve))
     assert standing.stale == () and "library" in standing.control.stale
-    assert RANDOM.state(FIGURE, own())[0] == reruns.STALE
+    assert RANDOM.state(FIGURE, own())[0] == kinds.STALE
 
 
 def test_control_without_numbers_is_recorded_with_its_reason(put):
