@@ -124,7 +124,7 @@ def test_cost_of_ablation_is_kept_and_decides_what_is_defined(ran, monkeypatch):
     put(results.file(FIGURE, "cpu"), budgets.resolve(FIGURE, "cpu"), 0.5)
     monkeypatch.setattr(repeat, "least_cost", lambda name, budget: -0.004)
     lines = repeat.repeat(RANDOM, FIGURE, "cpu").lines
-    assert lines and all("undefined there (ablation raises the loss by -0.004 nats" in line for line in lines)
+    assert lines and all("undefined there (ablation changes the loss by -0.004 nats" in line for line in lines)
     assert RANDOM.live(FIGURE, budgets.resolve(FIGURE, "cpu"))["zero_ablation_cost"] == -0.004
 
 

@@ -85,7 +85,7 @@ def _undefined(claim: Claim, value: Value, cost: float | None) -> str:
     """Why a quantity does not exist, or means nothing; empty where it does."""
     if claim.of_loss and cost is not None and cost < LEAST_COST:
         return (
-            f"ablation raises the loss by {cost:.3f} nats a token there, and losses cannot be compared by less than "
+            f"ablation changes the loss by {cost:.3f} nats a token there, and losses cannot be compared by less than "
             f"{LEAST_COST:g}"
         )
     contrasts = [value] if isinstance(value, Interval) else value
