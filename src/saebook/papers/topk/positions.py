@@ -62,6 +62,19 @@ def over_later(errors: pd.DataFrame, position: int, column: str = "normalised_ms
     return np.exp(np.log(here / later).groupby("seed").mean()).tolist()
 
 
+def range_of_ratios(errors: pd.DataFrame, first: int) -> tuple[float, float]:
+    """The smallest and the largest ratio of the error at one position to the mean at the others, of the positions from `first` on.
+
+    Geometric means over all SAEs, by position.
+    """
+    late = errors[errors.position >= first].pivot(
+        index="position", columns=["seed", "sparsity"], values="normalised_mse"
+    )
+    others = (late.sum() - late) / (len(late) - 1)
+    ratios = np.exp(np.log(late / others).mean(axis=1))
+    return float(ratios.min()), float(ratios.max())
+
+
 def spans(errors: pd.DataFrame) -> pd.DataFrame:
     """Means over spans of positions, each twice as long as the one before: 0, 1, 2 to 3, 4 to 7 ... One row per SAE and span.
 

@@ -16,8 +16,11 @@ from saebook.common.progress import bar
 from saebook.evaluation import metrics
 from saebook.evaluation.pareto import matched_ratio
 from saebook.sae.base import SAEStack
+from saebook.sae.multi_topk import WIDER
 from saebook.sae.topk import TopK
 from saebook.subject.model import Site, Subject
+from saebook.text.held_out import CHOOSING, held_out
+from saebook.training.config import Data
 
 TOPK, JUMPRELU, BLIND = "topk", "jumprelu", "blind"  # BLIND keeps latents of the SAE's own code, drawn at random
 NMSE = "normalised_mse"
@@ -46,6 +49,17 @@ def fixed_thresholds(pre: Tensor, l0s: Sequence[int]) -> dict[int, float]:
     """For each wanted L0, the one threshold that `pre` [B, M] exceeds so many times a token; 0 where fewer are positive."""
     ordered = pre.detach().flatten().sort(descending=True).values
     return {l0: max(0.0, float(ordered[min(l0 * len(pre), len(ordered) - 1)])) for l0 in l0s}
+
+
+def levels(l0s: Sequence[int], ks: Sequence[int], width: int) -> list[int]:
+    """The L0 to measure at: `l0s`, every k of training, and four times each as far as there are so many latents (`width`)."""
+    return sorted({*l0s, *ks, *(WIDER * k for k in ks if WIDER * k <= width)})
+
+
+def choosing_rows(subject: Subject, data: Data, count: int) -> Tensor:
+    """Up to `count` validation rows [N, T] of the part that judges nothing (`text.held_out`)."""
+    rows = held_out(data.source, subject.tokenizer, data.row_length(subject.context), count, CHOOSING)
+    return torch.from_numpy(rows.astype(np.int64))
 
 
 @torch.inference_mode()

@@ -152,6 +152,17 @@ def _by_size(before: Tensor, after: Tensor, ends: Tensor) -> Tensor:
     return sums.new_zeros(len(ends) + 1, 3).index_add_(0, torch.bucketize(old, ends), sums)
 
 
+@torch.no_grad()
+def planted_growth(sae: SAEStack, x: Tensor, share: float, steps: int) -> float:
+    """The growth of activations that are `share` of what they should be: 1 / `share`, if refinement sees all of it.
+
+    The codes are those of an SAE of one member on activations `x` [B, D], and its own reconstructions are the target.
+    """
+    f = sae.encode(sae.prepare(x)[0])[0]
+    code = refine(f @ sae.W_dec[0], sae.W_dec[0], share * f, steps)
+    return float(code.weights.sum() / (share * f).sum())
+
+
 # What the chapter reads off -----------------------------------------------------------------------------------------------
 
 
