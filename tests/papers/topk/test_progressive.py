@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from saebook.evaluation import metrics
 from saebook.papers.topk import progressive
 from saebook.papers.topk.progressive import BLIND, JUMPRELU, NMSE, TOPK
 from saebook.sae.base import Member
@@ -64,6 +65,29 @@ def test_blind_codes_are_parts_of_the_saes_own():
     assert blind.sum() < codes[TOPK, 3].sum()
 
 
+def test_measured_errors_are_those_of_metrics_measure(small_subject):
+    site, lines, saes = small_subject.site("resid_post", 1), [], []
+    for architecture, sparsity in (("topk", 6), ("multi_topk", 6), ("relu", 1.0)):
+        made = build(architecture, site.d_in, 48, (Member(0, sparsity),), per_token=True)
+        made.b_dec.data += 0.3
+        saes.append(made)
+        lines.append({"method": architecture, "seed": 0, "sparsity": sparsity, "l0": 6.0})
+    rows = torch.randint(300, (40, 32), generator=torch.Generator().manual_seed(2))
+    measured = progressive.measured(pd.DataFrame(lines), saes, small_subject, site, rows[:20], rows[20:], 1, [2, 6, 48])
+    measured = measured.set_index(["method", "by", "wanted"])
+    for made, own in zip(saes, (6, 6, 48), strict=True):
+        expected = metrics.measure([made], small_subject, site, rows[:20], 1)[0][0]
+        line = measured.loc[made.architecture, TOPK, own]
+        assert line[NMSE] == pytest.approx(expected["normalised_mse"], rel=1e-4)
+        assert line.l0 == pytest.approx(expected["l0"], rel=1e-4) and line.own_l0 == 6.0
+        assert measured.loc[made.architecture, JUMPRELU, 2].l0 == pytest.approx(2, rel=0.2)
+        assert measured.loc[made.architecture, JUMPRELU, 48][NMSE] == pytest.approx(
+            measured.loc[made.architecture, TOPK, 48][NMSE], rel=1e-6
+        )
+    assert measured.loc["topk", BLIND, 2][NMSE] > measured.loc["topk", TOPK, 2][NMSE]
+    assert ("relu", BLIND, 2) not in measured.index
+
+
 def curves(wider=0.5, price=1.02, jump=1.1, blind=1.5, seeds=3):
     """Codes of TopK whose error falls to that of training and no further, and of Multi-TopK, whose error falls on."""
     rows = []
@@ -84,6 +108,8 @@ def test_planted_price_and_gain_are_read_back():
     codes = curves()
     assert progressive.at_multiple(codes, "multi_topk", "topk", 4) == pytest.approx([0.5] * 3)
     assert progressive.at_multiple(codes, "multi_topk", "topk", 1) == pytest.approx([1.02] * 3)
+    by_k = progressive.by_trained_k(codes, "multi_topk", "topk", 4)
+    assert by_k.index.tolist() == [4.0, 8.0, 16.0] and by_k.tolist() == pytest.approx([0.5] * 3)
     assert progressive.over_trained_there(codes, "topk", 4) == pytest.approx([4.0] * 3)
     assert progressive.over_trained_there(codes, "multi_topk", 4) == pytest.approx([2.0] * 3)
 

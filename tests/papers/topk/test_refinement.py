@@ -8,9 +8,12 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
+from saebook.evaluation import metrics
 from saebook.evaluation.ito import excess_error
 from saebook.papers.topk import refinement
 from saebook.papers.topk.refinement import CE, ENCODER, NMSE, REFINED
+from saebook.sae.base import Member
+from saebook.sae.registry import build
 
 B, D, M = 200, 24, 60
 
@@ -64,6 +67,35 @@ def test_planted_shrinkage_is_undone(shrunk):
     assert torch.allclose(after, f, atol=2e-3)
     sums = refinement._by_size(shrunk * f, after, torch.tensor(refinement.SIZES, dtype=torch.float32)).sum(0)
     assert sums[1] / sums[0] == pytest.approx(1 / shrunk, rel=1e-3) and sums[2] == (f > 0).sum()
+
+
+def test_own_codes_are_measured_as_by_metrics_measure_and_refined_ones_are_better(small_subject):
+    site, lines, saes = small_subject.site("resid_post", 1), [], []
+    for architecture, sparsity in (("topk", 6), ("relu", 1.0)):
+        made = build(architecture, site.d_in, 48, (Member(0, sparsity),), per_token=True)
+        made.b_dec.data += 0.3
+        saes.append(made)
+        lines.append({"method": architecture, "seed": 0, "sparsity": sparsity})
+    rows = torch.randint(300, (20, 32), generator=torch.Generator().manual_seed(2))
+    codes, changes = refinement.measured(pd.DataFrame(lines), saes, small_subject, site, rows, 1, 400)
+    codes = codes.set_index(["method", "by"])
+    for made in saes:
+        expected = metrics.measure([made], small_subject, site, rows, 1)[0][0]
+        own, refined = codes.loc[made.architecture, ENCODER], codes.loc[made.architecture, REFINED]
+        assert own.l0 == pytest.approx(expected["l0"], rel=1e-4)
+        assert own[NMSE] == pytest.approx(expected["normalised_mse"], rel=1e-4)
+        assert own[CE] == pytest.approx(expected["ce"] - expected["ce_clean"], abs=1e-5)
+        assert refined[NMSE] < own[NMSE] and refined.l0 <= own.l0 and abs(refined.excess) < 1e-4
+        mine = changes[changes.method == made.architecture]
+        assert (mine.after * mine["count"]).sum() / (mine.before * mine["count"]).sum() == pytest.approx(refined.growth)
+        assert mine["count"].sum() == pytest.approx(own.l0 * 20 * 31)
+
+
+def test_planted_growth_is_seen_in_an_sae():
+    made = build("topk", D, M, (Member(0, 4),))
+    x = planted()[0]
+    for share in (1.0, 0.8):
+        assert refinement.planted_growth(made, x, share, 400) == pytest.approx(1 / share, rel=1e-3)
 
 
 def made_up(share, seeds=3):

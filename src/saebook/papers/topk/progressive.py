@@ -130,9 +130,18 @@ def at_multiple(codes: pd.DataFrame, one: str, other: str, factor: int) -> list[
 
     The geometric mean over the trained k, one value per seed. A multiple that was not measured is left out.
     """
+    return np.exp(_at_multiple(codes, one, other, factor).groupby("seed").mean()).tolist()
+
+
+def by_trained_k(codes: pd.DataFrame, one: str, other: str, factor: int) -> pd.Series:
+    """The same for every k of training: geometric means over seeds."""
+    return np.exp(_at_multiple(codes, one, other, factor).groupby("sparsity").mean())
+
+
+def _at_multiple(codes: pd.DataFrame, one: str, other: str, factor: int) -> pd.Series:
     there = codes[(codes.by == TOPK) & (codes.wanted == factor * codes.sparsity)]
     logs = np.log(there.pivot(index=["seed", "sparsity"], columns="method", values=NMSE).reindex(columns=[one, other]))
-    return np.exp((logs[one] - logs[other]).groupby("seed").mean()).tolist()
+    return (logs[one] - logs[other]).dropna()
 
 
 def against_topk(codes: pd.DataFrame, method: str, by: str, below: bool = True) -> list[float]:
