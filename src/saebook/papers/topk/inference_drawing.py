@@ -38,11 +38,12 @@ def progressive(codes: pd.DataFrame) -> Figure:
         logarithmic(panel.xaxis)
         logarithmic(panel.yaxis)
     panels[0, 0].set_ylabel("normalised MSE")
-    entries = {
-        "TopK at test time": ("0.2", "-", 1.5), "one threshold at test time": ("0.2", "--", 1.5),
-        "L0 of training": ("0.2", ":", 0.8), "TopK trained with that k": ("0.6", "-", 4.0),
-    }  # fmt: skip
-    handles = [Line2D([], [], color=c, linestyle=s, linewidth=w, label=label) for label, (c, s, w) in entries.items()]
+    handles = [
+        Line2D([], [], color="0.2", label="TopK at test time"),
+        Line2D([], [], color="0.2", linestyle="--", label="one threshold at test time"),
+        Line2D([], [], color="0.2", linestyle=":", linewidth=0.8, label="L0 of training"),
+        Line2D([], [], color="0.6", linewidth=4, label="TopK trained with that k"),
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     plt.close(figure)
     return figure

@@ -1,5 +1,6 @@
 """Error by position in the context (Top-k paper, appendix F.2). Letters: N rows, T positions, D d_in."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,8 +25,9 @@ def measured(table: pd.DataFrame, saes: Sequence[SAEStack], subject: Subject, si
     """
     saes = [sae.to(subject.device) for sae in saes]
     shape = (rows.shape[1], site.d_in)
-    total, squares = torch.zeros(shape, dtype=torch.float64, device=subject.device), 0.0
-    errors = torch.zeros(len(saes), rows.shape[1], 2, dtype=torch.float64, device=subject.device)
+    like = {"dtype": torch.float64, "device": subject.device}
+    total, squares = torch.zeros(shape, **like), torch.zeros(shape[0], **like)
+    errors = torch.zeros(len(saes), shape[0], 2, **like)
     with bar(len(rows), "measuring positions", "row") as progress:
         for part in rows.split(_ROWS):
             x = subject.activations(part, site)
@@ -59,7 +61,7 @@ def over_later(errors: pd.DataFrame, position: int, column: str = "normalised_ms
     """`column` at a position over its mean at all later ones: one geometric mean over the SAEs of each seed."""
     here = errors[errors.position == position].set_index(["seed", "sparsity"])[column]
     later = errors[errors.position > position].groupby(["seed", "sparsity"])[column].mean()
-    return np.exp(np.log(here / later).groupby("seed").mean()).tolist()
+    return (here / later).map(math.log).groupby("seed").mean().map(math.exp).tolist()
 
 
 def range_of_ratios(errors: pd.DataFrame, first: int) -> tuple[float, float]:

@@ -130,12 +130,12 @@ def at_multiple(codes: pd.DataFrame, one: str, other: str, factor: int) -> list[
 
     The geometric mean over the trained k, one value per seed. A multiple that was not measured is left out.
     """
-    return np.exp(_at_multiple(codes, one, other, factor).groupby("seed").mean()).tolist()
+    return _at_multiple(codes, one, other, factor).groupby("seed").mean().map(math.exp).tolist()
 
 
 def by_trained_k(codes: pd.DataFrame, one: str, other: str, factor: int) -> pd.Series:
     """The same for every k of training: geometric means over seeds."""
-    return np.exp(_at_multiple(codes, one, other, factor).groupby("sparsity").mean())
+    return _at_multiple(codes, one, other, factor).groupby("sparsity").mean().map(math.exp)
 
 
 def _at_multiple(codes: pd.DataFrame, one: str, other: str, factor: int) -> pd.Series:
@@ -166,4 +166,4 @@ def over_trained_there(codes: pd.DataFrame, method: str, factor: int) -> list[fl
     topk = codes[codes.by == TOPK]
     trained = topk[(topk.method == "topk") & (topk.wanted == topk.sparsity)].set_index(["seed", "wanted"])[NMSE]
     there = topk[(topk.method == method) & (topk.wanted == factor * topk.sparsity)].set_index(["seed", "wanted"])[NMSE]
-    return np.exp(np.log(there / trained).dropna().groupby("seed").mean()).tolist()
+    return (there / trained).dropna().map(math.log).groupby("seed").mean().map(math.exp).tolist()
