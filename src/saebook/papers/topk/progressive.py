@@ -24,7 +24,7 @@ from saebook.training.config import Data
 
 TOPK, JUMPRELU, BLIND = "topk", "jumprelu", "blind"  # BLIND keeps latents of the SAE's own code, drawn at random
 NMSE = "normalised_mse"
-_ROWS = 16  # rows a pass of the subject
+_CELLS = {"cpu": 2**20, "cuda": 2**27}  # how many numbers the codes [B, M] of one batch may have
 
 
 def pre_activations(sae: SAEStack, z: Tensor) -> Tensor:
@@ -74,6 +74,8 @@ def measured(
     own_l0 (of the sweep's table), by, wanted, l0, normalised_mse. The first `skip` positions count nowhere.
     """
     saes = [sae.to(subject.device) for sae in saes]
+    cells = _CELLS.get(subject.device.type, _CELLS["cpu"])
+    together = max(1, cells // (rows.shape[1] * max(sae.d_sae for sae in saes)))
     chosen_on = subject.activations(choosing, site)[:, skip:].flatten(0, 1)
     fixed = [fixed_thresholds(pre_activations(sae, sae.prepare(chosen_on)[0]), l0s) for sae in saes]
     sums: dict[tuple[int, str, int], Tensor] = {}
@@ -81,7 +83,7 @@ def measured(
     squares, tokens = 0.0, 0
     generator = torch.Generator(subject.device).manual_seed(0)
     with bar(len(rows) * len(saes), "changing L0", "row") as progress:
-        for part in rows.split(_ROWS):
+        for part in rows.split(together):
             x = subject.activations(part, site)[:, skip:].flatten(0, 1)
             z = saes[0].prepare(x)[0]
             total, squares, tokens = (
