@@ -26,6 +26,7 @@ SMOOTH = (
     "relu",
     "gated",
     "topk",
+    "multi_topk",
     "normalised_relu",
     "gated_no_r_mag",
     "gated_untied",
@@ -155,7 +156,7 @@ def test_hand_written_gradients_are_not_used_for_another_loss():
 def test_autograd_agrees_with_finite_differences(kind):
     """The twin that the fast gradients are held to is itself right; frozen copies make Gated's no gradient of a function."""
     made, x = stack(kind), data(n=8)
-    terms = ["reconstruction"] + ([] if "topk" in kind else ["sparsity"])
+    terms = [name for name in made.loss(x).terms if name in ("reconstruction", "sparsity", "wider")]
     made.loss(x).total.sum()
     for name, parameter in made.named_parameters():
         total = sum(made.loss(x).terms[t].sum() for t in terms)
@@ -184,6 +185,7 @@ ROUTES = {
     ("prolu_ste", "reconstruction"): {"W_enc", "W_dec", "b_enc", "b_dec"},
     ("prolu_ste", "sparsity"): {"W_enc", "b_enc", "b_dec"},
     ("topk", "auxiliary"): {"W_enc", "W_dec", "b_enc", "b_dec"},
+    ("multi_topk", "wider"): {"W_enc", "W_dec", "b_enc", "b_dec"},
     ("gated_unfrozen", "reconstruction"): {"W_enc", "W_dec", "b_dec", "b_mag", "r_mag"},
     ("gated_unfrozen", "sparsity"): {"W_enc", "b_gate", "b_dec"},
     ("gated_unfrozen", "auxiliary"): {"W_enc", "W_dec", "b_gate", "b_dec"},

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 from saebook.common.errors import UserError
 from saebook.sae.base import Member
 from saebook.sae.registry import build, names
+from saebook.sae.topk import TopK
 from saebook.subject import blocks, unembedding
 from saebook.subject.model import Subject
 from saebook.subject.unembedding import Unembedding
@@ -143,7 +144,7 @@ def test_normalised_relu_under_every_objective_matches_whole_model_autograd(exac
 
 def shaken(architecture, site, dtype=torch.float64, **options):
     """A stack of three whose every parameter is off its starting value."""
-    members = tuple(Member(seed, k if architecture == "topk" else 0.3 * k) for seed, k in enumerate((4, 7, 2)))
+    members = tuple(Member(seed, k if "topk" in architecture else 0.3 * k) for seed, k in enumerate((4, 7, 2)))
     stack = build(architecture, site.d_in, 48, members, dtype=dtype, **options)
     generator = torch.Generator().manual_seed(4)
     for parameter in stack.parameters():
@@ -181,9 +182,8 @@ def whole_model_loss(subject, tokens, site, stack, objective):
         z = (x - mean) / spread
     own = stack.loss(z, DEAD).terms
     # The own loss' reconstruction term is a sum over D, a mean over D, or a sum over the variance.
-    c = {"normalised_relu": 1.0, "topk": getattr(stack, "variance", 0.0) / site.d_in}.get(
-        stack.architecture, 1 / site.d_in
-    )
+    units = {"normalised_relu": 1.0}
+    c = stack.variance / site.d_in if isinstance(stack, TopK) else units.get(stack.architecture, 1 / site.d_in)
     totals = sum(c * spread.square().mean() * term for name, term in own.items() if name != "reconstruction")
     totals = totals + torch.zeros(3, dtype=x.dtype)
     xhats = stack.decode(stack.encode(z)) * spread + mean

@@ -1,8 +1,11 @@
 """Plans of the Top-k paper: rates by width."""
 
+from dataclasses import replace
+
 import pytest
 
 from saebook.book import budgets
+from saebook.common.errors import UserError
 from saebook.papers.topk import plans
 from saebook.subject.model import Site
 from saebook.training import tuning
@@ -19,3 +22,25 @@ def test_every_architecture_is_trained_at_every_width():
     methods = plans.activation_functions(budget, Site("resid_post", 2, "", 8))
     assert len({(m.architecture, m.d_sae) for m in methods}) == len(methods) == 5 * len(budget.widths)
     assert len({m.name for m in tuning.tuned(methods)}) == len(methods)
+
+
+@pytest.mark.parametrize("tier", ["smoke", "cpu", "gpu", "paper"])
+def test_chapters_about_test_time_share_the_runs_of_figure_2(tier):
+    site = Site("resid_post", 2, "", 8)
+    figure_2 = plans.activation_functions(budgets.resolve("topk/fig02_activations", tier), site)
+    widest = max(method.d_sae for method in figure_2)
+    relu, topk = ([m for m in figure_2 if (m.architecture, m.d_sae) == (name, widest)] for name in ("relu", "topk"))
+    assert plans.refinement(budgets.resolve("topk/fig09_refinement", tier), site) == relu + topk
+    *shared, multi = plans.progressive(budgets.resolve("topk/fig10_progressive", tier), site)
+    assert shared == relu + topk and multi == replace(topk[0], architecture="multi_topk")
+    first = budgets.resolve("topk/figF2_position", tier)
+    assert plans.positions(first, site) == topk and first.skip == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"), [([2, 4, 1024], "at most the width"), ([32, 64], "below the largest of ks")]
+)
+def test_l0s_that_cannot_be_compared_are_refused_in_one_line(asked, words):
+    with pytest.raises(UserError, match=words) as refused:
+        budgets.resolve("topk/fig10_progressive", "smoke", test_l0s=asked)
+    assert "\n" not in str(refused.value)

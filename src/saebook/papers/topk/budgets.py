@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import field_validator, model_validator
 
-from saebook.common.limits import Budget, Positive, Rate, Several, SweepBudget, Width
+from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepBudget, Width
 
 RatesByWidth = dict[str, Rate]
 
@@ -82,9 +82,37 @@ class Recipe(SweepBudget):
         return self
 
 
+class Progressive(ActivationFunctions):
+    """The SAEs of Figure 2 at other L0 than those of training: `test_l0s`, thresholds for which come from `choice_rows`."""
+
+    test_l0s: Several[Width]
+    test_rows: Count
+    choice_rows: Count
+
+    @model_validator(mode="after")
+    def _within_and_below(self) -> Self:
+        if max(self.test_l0s) > max(self.widths):
+            raise ValueError(
+                f"test_l0s must be at most the width of the SAEs, {max(self.widths)}, and reach {max(self.test_l0s)}"
+            )
+        if sum(l0 < max(self.ks) for l0 in self.test_l0s) < 2:
+            raise ValueError(f"test_l0s must name at least two numbers below the largest of ks, {max(self.ks)}")
+        return self
+
+
+class Refinement(ActivationFunctions):
+    """ReLU and TopK SAEs of Figure 2, whose activations on `refine_rows` are refined in `refine_steps` steps."""
+
+    refine_rows: Count
+    refine_steps: Count
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
     "encoder_scale": EncoderScale,
     "recipe": Recipe,
+    "progressive": Progressive,
+    "refinement": Refinement,
+    "positions": ActivationFunctions,
 }

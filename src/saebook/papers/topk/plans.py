@@ -1,6 +1,7 @@
 """What the chapters of the Top-k paper train: typed budgets, and the methods of each sweep."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 
@@ -80,6 +81,23 @@ def _variant(budget: EncoderScale | Recipe, architecture: str, name: str, lr: fl
     return Method(architecture, budget.d_sae, tuple(float(k) for k in budget.ks), training, PER_TOKEN, name)
 
 
+def refinement(budget: ActivationFunctions, site: Site) -> list[Method]:
+    """ReLU and TopK at the widest of Figure 2's dictionaries: runs of that figure."""
+    methods = activation_functions(budget, site)
+    return [m for m in methods if m.d_sae == max(budget.widths) and m.architecture in ("relu", "topk")]
+
+
+def positions(budget: ActivationFunctions, site: Site) -> list[Method]:
+    """The TopK half of the same."""
+    return [method for method in refinement(budget, site) if method.architecture == "topk"]
+
+
+def progressive(budget: ActivationFunctions, site: Site) -> list[Method]:
+    """The same, and Multi-TopK with the k and the learning rate of TopK."""
+    (topk,) = positions(budget, site)
+    return [*refinement(budget, site), replace(topk, architecture="multi_topk")]
+
+
 def _training(budget: SweepBudget, lr: float, **others) -> TrainConfig:
     return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
@@ -98,4 +116,7 @@ PLANS = {
     "dead_latents": Plan(BUDGETS["dead_latents"], dead_latents, ShapeSearch(error_at_equal_l0)),
     "encoder_scale": Plan(BUDGETS["encoder_scale"], encoder_scale, Tuner(error_at_equal_l0, _RECIPE_RATES)),
     "recipe": Plan(BUDGETS["recipe"], recipe, Tuner(error_at_equal_l0, _RECIPE_RATES)),
+    "progressive": Plan(BUDGETS["progressive"], progressive),
+    "refinement": Plan(BUDGETS["refinement"], refinement),
+    "positions": Plan(BUDGETS["positions"], positions),
 }
