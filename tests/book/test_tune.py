@@ -94,5 +94,5 @@ def test_rates_and_rows_that_are_asked_for_are_those_of_the_grid(monkeypatch):
 @pytest.mark.parametrize(("rates", "rows"), [([0.01, 0.0], None), ([float("nan")], None), ([], 0)])
 def test_impossible_rate_or_number_of_rows_is_refused_before_anything_runs(monkeypatch, rates, rows):
     monkeypatch.setattr(tuning.Tuner, "run", lambda *given: pytest.fail("the grid was run"))
-    with pytest.raises(UserError, match="lr|eval_rows"):
+    with pytest.raises(UserError, match=r"lr|eval_rows"):
         tune.tune("topk/fig02_activations", "smoke", rates, rows)

@@ -11,14 +11,14 @@ from saebook.claims.rules import Value
 from saebook.common import sidecar
 from saebook.evaluation.intervals import Interval
 
-ALONE = "a single value"
-TIMES = "{n} timings on one machine"
-PUBLISHED = "{n} published values: models, layers and sites"
-SEEDS = "{n} seeds: start of the SAEs and order of the text; the text is the same"
-DRAWS = "{n} seeds: start of the SAEs and draws of the data"
-ROWS = "{n} rows of validation text; nothing is trained"
-IDENTITY = "{n} checks of an identity"
-SHARED = "{n} values, some of the same seed"
+ALONE = "a single value without an interval"
+TIMES = "interval over {n} timings on one machine"
+PUBLISHED = "interval over {n} published values: models, layers and sites"
+SEEDS = "interval over {n} seeds: start of the SAEs and order of the text; the text is the same"
+DRAWS = "interval over {n} seeds: start of the SAEs and draws of the data"
+ROWS = "interval over {n} rows of validation text; nothing is trained"
+IDENTITY = "interval over {n} checks of an identity"
+SHARED = "interval over {n} values, some of the same seed"
 
 
 def noise(claim: Claim, parameters: Mapping[str, Any], value: Value) -> str:

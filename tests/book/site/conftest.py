@@ -81,7 +81,11 @@ def home(tmp_path, monkeypatch):
         for l0, quality in ((10, 0.8), (40, 0.9), (90, 0.95))
     ]  # fmt: skip
     pd.DataFrame(grid).to_csv(folder / "tuning_fig05_pareto.csv", index=False)
-    tuned = {"parameters": {"eval_rows": 8}, "date": "2030-01-01", "findings": {"chosen": {"gated": 4e-2, "relu": 4e-2}}}
+    tuned = {
+        "parameters": {"eval_rows": 8},
+        "date": "2030-01-01",
+        "findings": {"chosen": {"gated": 4e-2, "relu": 4e-2}},
+    }
     (folder / "tuning_fig05_pareto.json").write_text(json.dumps(tuned))
     return tmp_path
 

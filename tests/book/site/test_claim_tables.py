@@ -47,7 +47,8 @@ def test_row_has_claim_interval_criterion_verdict_and_page(rows):
     first = table.rows[0]["text"]
     assert first["claim"].startswith("Half <as> many.") and "recalled" in first["claim"]
     rule = (
-        "holds if the whole interval is within 0.35 to 0.65, partly if it is wholly outside but below the null value 1"
+        "holds if the whole interval is within 0.35 to 0.65, partly if it is wholly outside but below the null value 1; "
+        "interval over 3 values, some of the same seed"
     )
     assert first["here"] == f"0.52 (0.37 to 0.64)L0 ratio; {rule}" and first["paper"] == '0.5 ("half")'
     assert first["verdict"] == "replicatescorrected for 1 claims: replicates"

@@ -125,7 +125,7 @@ def test_box_shows_the_recorded_verdict_labelled_as_recorded(rows):
         "holds if the whole interval is within 0.35 to 0.65, partly if it is wholly outside but below the null value 1. "
         in html
     )
-    assert "(recorded, cpu tier, 2030-01-02)" in html and "has not run this page at the cpu tier" in html
+    assert "; recorded, cpu tier, 2030-01-02)" in html and "has not run this page at the cpu tier" in html
     assert "<b>Differs from the paper:</b> Size." in html and "Luck &amp; &lt;all&gt;." in html and "\n\n" not in html
 
 
@@ -138,7 +138,7 @@ def test_smoke_run_concludes_nothing_and_shows_the_recorded_verdict(rows, put):
 def test_own_run_comes_first_where_it_can_judge(rows, put):
     put("cpu", 0.9)
     html = result_box.box(NAME, rows(), "cpu")
-    assert 'data-verdict="does not replicate"' in html and "(this copy, cpu tier, 2030-01-02)" in html
+    assert 'data-verdict="does not replicate"' in html and "; this copy, cpu tier, 2030-01-02)" in html
     assert "recorded" not in html and "0.90, 95 % interval 0.80 to 1.00" in html
 
 

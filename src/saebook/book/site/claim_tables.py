@@ -5,7 +5,7 @@ from typing import Any
 
 from saebook.book.site import result_box
 from saebook.book.site.result_box import without_blank_lines
-from saebook.claims import bets, ledger, rules, standings, wording
+from saebook.claims import bets, ledger, noise, rules, standings, wording
 from saebook.claims.grades import Grade
 from saebook.claims.ledger import Verdict
 from saebook.claims.standings import Standing
@@ -105,6 +105,7 @@ def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "open": rules.still_open(claim, row.recorded.value) if row.corrected and row.recorded else "",
         "corrected": row.corrected,
         "family": row.family,
+        "over": noise.noise(claim, row.recorded.result["parameters"], row.recorded.value) if row.recorded else "",
         "one_more": wording.one_more(claim, row.recorded.value) if row.recorded else "",
         "needs": _needs(row),
         "result": row.result,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from saebook.claims import rules, wording
+from saebook.claims import noise, rules, wording
 from saebook.claims.reruns.controls import Word
 from saebook.claims.standings import Judgement, Standing, is_verdict
 from saebook.common import sidecar
@@ -51,6 +51,7 @@ def _claim(row: Standing) -> dict[str, Any]:
         "paper": wording.paper(claim),
         "rule": wording.rule(claim),
         "open": rules.still_open(claim, judgement.value) if judgement and is_verdict(judgement) else "",
+        "over": noise.noise(claim, judgement.result["parameters"], judgement.value) if judgement else "",
         "origin": origin,
         "stale": wording.staleness(judgement.stale) if judgement else "",
         "control": on_control(row),
