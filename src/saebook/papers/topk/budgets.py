@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import field_validator, model_validator
 
 from saebook.common.limits import Budget, Positive, Rate, Several, SweepBudget, Width
+from saebook.papers.topk.scaling import budgets as scaling
 
 RatesByWidth = dict[str, Rate]
 
@@ -53,4 +54,5 @@ class DeadLatents(SweepBudget):
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
+    **scaling.BUDGETS,
 }

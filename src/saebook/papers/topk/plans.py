@@ -8,6 +8,7 @@ from saebook.common.limits import SweepBudget
 from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.topk.budgets import BUDGETS, ActivationFunctions, DeadLatents, RatesByWidth
 from saebook.papers.topk.dead_latents import VARIANTS
+from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
@@ -72,4 +73,5 @@ PLANS = {
         Tuner(error_at_equal_l0, (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2)),
     ),
     "dead_latents": Plan(BUDGETS["dead_latents"], dead_latents, ShapeSearch(error_at_equal_l0)),
+    **scaling.PLANS,
 }
