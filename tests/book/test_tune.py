@@ -28,6 +28,8 @@ def recorded(name, tier):
         "gated/fig08_ablations",
         "gated/fig09_rescale_shift",
         "topk/fig02_activations",
+        "topk/fig01_scaling_laws",
+        "topk/fig12_batch_size",
         "e2e/fig01_pareto",
     ],
 )

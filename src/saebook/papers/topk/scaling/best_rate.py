@@ -33,7 +33,7 @@ def best_rate(rates: ArrayLike, errors: ArrayLike) -> tuple[float, str]:
     x, y = np.log(x[order]), np.log(y[order])
     i = int(y.argmin())
     if i in (0, len(x) - 1):
-        return math.exp(x[i]), LOWEST if i == 0 else HIGHEST
+        return float(np.asarray(rates, float)[order[i]]), LOWEST if i == 0 else HIGHEST
     curvature, slope, _ = np.polyfit(x[i - 1 : i + 2] - x[i], y[i - 1 : i + 2], 2)
     return math.exp(x[i] - (slope / (2 * curvature) if curvature > 0 else 0.0)), INSIDE
 

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator
 
 from saebook.evaluation.intervals import t_interval
 from saebook.evaluation.scaling_law import JointLaw, PowerLaw
+from saebook.papers.topk.scaling.best_rate import INSIDE
 from saebook.plotting.style import finished, logarithmic, style
 
 NMSE, LATENTS, TOKENS = "normalised MSE", "latents", "training tokens"
@@ -72,9 +74,10 @@ def learning_rates(table: pd.DataFrame, best: pd.DataFrame, exponent: float, pap
     for (width, colour), marker in zip(_colours(table.d_sae), _MARKERS, strict=False):
         mine = table[table.d_sae == width]
         _means(left, mine, "lr", "normalised_mse", colour, marker, f"{width} latents")
-        for one in best[best.d_sae == width].itertuples():
-            face = colour if one.place.startswith("between") else "none"
-            right.scatter(width, one.rate, s=30, marker=marker, edgecolors=colour, facecolors=face, alpha=0.8, zorder=3)
+        own = best[best.d_sae == width]
+        for rate, place in zip(own.rate, own.place, strict=True):
+            face = colour if place == INSIDE else "none"
+            right.scatter(width, rate, s=30, marker=marker, edgecolors=colour, facecolors=face, alpha=0.8, zorder=3)
     left.set(xlabel="learning rate", ylabel=NMSE, title="error by rate")
     logarithmic(left.xaxis)
     logarithmic(left.yaxis)
@@ -95,19 +98,20 @@ def convergence(curves: pd.DataFrame, reached: pd.DataFrame, exponent: float, pa
     for (width, colour), marker in zip(_colours(curves.d_sae), _MARKERS, strict=False):
         for _, one in curves[curves.d_sae == width].groupby("seed"):
             left.plot(one.tokens, one.smooth, color=colour, linewidth=0.7, alpha=0.5)
-        for one in reached[reached.d_sae == width].itertuples():
+        own = reached[reached.d_sae == width]
+        for law, tokens in zip(own.law, own.tokens, strict=True):
             steps = np.geomspace(curves.tokens.min(), curves.tokens.max(), 60)
-            left.plot(steps, one.law(steps), "--", color=colour, linewidth=1)
-            left.scatter(one.tokens, one.law(one.tokens), s=30, color=colour, marker=marker, zorder=3)
-            right.scatter(width, one.tokens, s=30, color=colour, marker=marker, alpha=0.8, zorder=3)
+            left.plot(steps, law(steps), "--", color=colour, linewidth=1)
+            left.scatter(tokens, law(tokens), s=30, color=colour, marker=marker, zorder=3)
+            right.scatter(width, tokens, s=30, color=colour, marker=marker, alpha=0.8, zorder=3)
         left.plot([], [], color=colour, marker=marker, label=f"{width} latents")
     left.set(xlabel=TOKENS, ylabel=NMSE, title="error over training, and its law")
-    left.set_xscale("log")
+    _counts(left.xaxis)
     logarithmic(left.yaxis)
     known = reached.dropna()
     _trend(right, known.d_sae, known.tokens, exponent, paper)
     right.set(xlabel=LATENTS, ylabel="tokens to convergence", title="tokens by width")
-    right.set_yscale("log")
+    _counts(right.yaxis)
     _sizes(right, curves.d_sae)
     return _with_both_legends(figure, left, right, 4)
 
@@ -128,7 +132,7 @@ def batch_sizes(curves: pd.DataFrame, table: pd.DataFrame, reference: int) -> Fi
     level = table[table.batch == reference].normalised_mse.mean()
     right.axhspan(0.95 * level, 1.05 * level, color="0.5", alpha=0.15, linewidth=0)
     left.set(xlabel=TOKENS, ylabel=NMSE, title="error over training")
-    left.set_xscale("log")
+    _counts(left.xaxis)
     logarithmic(left.yaxis)
     right.set(xlabel="tokens a step", ylabel=NMSE, title="error at the end, on validation text")
     _sizes(right, table.batch)
@@ -146,11 +150,11 @@ def _means(
 ) -> None:  # fmt: skip
     """Dots for single SAEs, and means over seeds with 95 % intervals."""
     ax.scatter(table[x], table[y], s=12, color=colour, marker=marker, alpha=0.4, linewidths=0)
-    points = [(place, t_interval(g[y].to_list())) for place, g in table.groupby(x)]
-    means = [one.mean for _, one in points]
-    bars = [[one.mean - max(one.low, one.mean / 2) if one.n > 1 else 0 for _, one in points]]
-    bars.append([min(one.high, 2 * one.mean) - one.mean if one.n > 1 else 0 for _, one in points])
-    places = [place for place, _ in points]
+    places = sorted(table[x].unique().tolist())
+    points = [t_interval(table[table[x] == place][y].to_list()) for place in places]
+    means = [one.mean for one in points]
+    bars = [[one.mean - max(one.low, one.mean / 2) if one.n > 1 else 0 for one in points]]
+    bars.append([min(one.high, 2 * one.mean) - one.mean if one.n > 1 else 0 for one in points])
     ax.errorbar(
         places, means, yerr=bars, color=colour, marker=marker, markersize=5, capsize=2, linewidth=1, label=label
     )
@@ -178,6 +182,12 @@ def _sizes(ax: Axes, sizes: pd.Series) -> None:
     ax.xaxis.set_minor_locator(LogLocator(subs=()))
     if max(known) >= 10_000:
         ax.tick_params(axis="x", labelsize=8, rotation=30)
+
+
+def _counts(axis: XAxis | YAxis) -> None:
+    """A logarithmic axis of tokens, in thousands and millions."""
+    logarithmic(axis)
+    axis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _with_both_legends(figure: Figure, left: Axes, right: Axes, columns: int) -> Figure:

@@ -3,6 +3,7 @@
 A constant rate (appendix A) makes a training curve mean something at every point: a shorter run would have ended there.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +64,8 @@ def sweep_each(subject: Subject, site: Site, methods: list[Method], seeds: tuple
 def error_at_equal_k(one: pd.DataFrame, other: pd.DataFrame) -> float:
     """The normalised error of one sweep over another's at equal k, as a geometric mean over the k of both; NaN without any."""
     left, right = (table.groupby("sparsity").normalised_mse.mean() for table in (one, other))
-    return float(np.exp((np.log(left) - np.log(right)).dropna().mean()))
+    ratios = (left / right).dropna()
+    return float(np.exp(np.log(ratios.to_numpy()).mean())) if len(ratios) else math.nan
 
 
 @dataclass(frozen=True)

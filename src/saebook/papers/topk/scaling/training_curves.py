@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from saebook.common.errors import UserError
 from saebook.evaluation.scaling_law import PowerLaw, fit_power_law, log_slope
 
-WINDOW = 1.25  # readings within this factor of a token count are averaged
+WINDOW = 1.5  # readings within this factor of a token count are smoothed together
 _LEVELS = 40  # of compute at which the envelope is read
 
 
@@ -29,10 +29,18 @@ def errors(history: pd.DataFrame, batch: int, aux_weight: float) -> pd.DataFrame
 
 
 def smoothed(tokens: ArrayLike, error: ArrayLike, window: float = WINDOW) -> np.ndarray:
-    """The geometric mean of the errors [N] at readings within a factor `window` of each reading's tokens [N]."""
-    tokens, logs = np.asarray(tokens, float), np.log(np.asarray(error, float))
-    near = np.abs(np.log(tokens)[:, None] - np.log(tokens)[None]) <= math.log(window) + 1e-12
-    return np.exp((near @ logs) / near.sum(1))
+    """The errors [N] at `tokens` [N] smoothed: a line in log-log space through the readings within a factor `window` of each.
+
+    A line, because a mean over one side alone would lag behind a falling curve at its end.
+    """
+    x, y = np.log(np.asarray(tokens, float)), np.log(np.asarray(error, float))
+    away = x[None] - x[:, None]
+    near = np.abs(away) <= math.log(window) + 1e-12
+    count, first, second = near.sum(1), (near * away).sum(1), (near * away**2).sum(1)
+    level, slanted = near @ y, (near * away) @ y
+    spread = count * second - first**2
+    line = (second * level - first * slanted) / np.where(spread > 0, spread, 1.0)
+    return np.exp(np.where(spread > 1e-9, line, level / count))
 
 
 def with_smooth(curves: pd.DataFrame) -> pd.DataFrame:
@@ -78,17 +86,14 @@ def _at(one: pd.DataFrame, levels: np.ndarray) -> np.ndarray:
 def tokens_to_convergence(law: PowerLaw, epsilon: float, first: float, last: float) -> float:
     """The tokens from which on twice as many lower the error by less than a share `epsilon`, by the `law` of a training curve.
 
-    With L(D) = a + b D^-c that is where L(2D) = (1 - epsilon) L(D). NaN where it lies beyond the `last` tokens of the run,
-    so that the law is asked for at most twice what was seen, or where the curve does not fall. One that gains less from the
-    `first` tokens on has converged there.
+    With L(D) = a + b D^-c that is where L(2D) = (1 - epsilon) L(D). NaN where it lies before the `first` reading, of which
+    nothing is known, or beyond the `last`, so that the law is asked for at most twice what was seen.
     """
-    steep = (1 - epsilon) - 2.0**law.exponent  # epsilon a = steep b D^-c; at or below zero it never gains so much
-    if steep <= 0 and law.exponent < 0:
-        return first
-    if law.exponent >= 0 or not law.offset:
-        return math.nan
+    steep = (1 - epsilon) - 2.0**law.exponent  # at the solution epsilon a = steep b D^-c
+    if steep <= 0 or law.exponent >= 0 or not law.offset:
+        return math.nan  # it never gains so much, or it always does
     tokens = (epsilon * law.offset / (law.coefficient * steep)) ** (1 / law.exponent)
-    return math.nan if tokens > last else max(tokens, first)
+    return tokens if first <= tokens <= last else math.nan
 
 
 def convergence_by_width(curves: pd.DataFrame, epsilon: float) -> pd.DataFrame:
@@ -114,12 +119,15 @@ def end_from_half(curves: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
     `table` is the sweep's, with its validation errors.
     """
-    measured, rows = table.set_index(["d_sae", "seed"]).normalised_mse, []
-    for (width, seed), one in curves.groupby(["d_sae", "seed"]):
+    measured: dict[tuple, float] = {
+        (d, s): e for d, s, e in zip(table.d_sae, table.seed, table.normalised_mse, strict=True)
+    }
+    rows = []
+    for run, one in curves.groupby(["d_sae", "seed"]):
         end = float(one.tokens.max())
         half = one[one.tokens <= end / 2]
         law = fit_power_law(half.tokens, half.error)
-        rows.append({"d_sae": width, "seed": seed, "ratio": float(law(end)) / measured[width, seed]})
+        rows.append({"d_sae": run[0], "seed": run[1], "ratio": float(law(end)) / measured[run]})
     return pd.DataFrame(rows)
 
 
