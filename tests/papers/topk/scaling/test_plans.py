@@ -1,5 +1,7 @@
 """What the chapters on scaling train, and the rule for rates of batches."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,10 @@ from saebook.common.errors import UserError
 from saebook.papers.topk import plans as all_plans
 from saebook.papers.topk.scaling import plans
 from saebook.subject.model import Site
+from saebook.text.held_out import CHOOSING
 from saebook.training import tuning
+from saebook.training.config import Data
+from saebook.training.sweep import SweepResult
 
 SITE = Site("resid_post", 2, "", 8)
 GRID, RATES = "topk/fig01_scaling_laws", "topk/fig03_learning_rate"
@@ -71,6 +76,25 @@ def test_rule_takes_the_rate_of_least_error_for_each_batch():
     scored = tuning.scores(pd.DataFrame(rows), plans.error_at_equal_k)
     tuner = budgets.plan(BATCHES).tuner
     assert tuner.chosen(scored) == {"batch 64": 2.5e-3, "batch 256": 1e-2} and tuner.cost is plans.error_at_equal_k
+
+
+def test_methods_of_several_batches_are_tuned_one_by_one(monkeypatch):
+    asked = []
+
+    def made_up(subject, site, methods, seeds, data):
+        (method,) = methods
+        asked.append((method.training.batch, method.training.lr, tuple(seeds), data.eval_part))
+        error = 0.2 + 0.01 * abs(np.log(method.training.lr * 256 / method.training.batch / 5e-3))
+        about = {"method": method.name, "sparsity": 16.0, "l0": 16.0, "loss_recovered": 0.9, "alive": 1.0}
+        return SweepResult(pd.DataFrame([about | {"seed": s, "normalised_mse": error} for s in seeds]), len(seeds))
+
+    monkeypatch.setattr(plans, "sweep", made_up)
+    budget = budgets.resolve(BATCHES, "cpu")
+    tuner = plans.EachAlone(plans.error_at_equal_k, (1.25e-3, 5e-3, 2e-2))
+    grid = tuner.run(budget, SimpleNamespace(site=lambda *_: SITE), plans.batch_sizes(budget, SITE), Data())
+    assert grid.findings["chosen"] == {"batch 64": 1.25e-3, "batch 256": 5e-3, "batch 1024": 2e-2}
+    assert len(asked) == 9 and {seeds for _, _, seeds, _ in asked} == {tuning.SEEDS}
+    assert {part for *_, part in asked} == {CHOOSING} and len(grid.table) == 18
 
 
 def test_errors_are_compared_at_equal_k_alone():

@@ -4,11 +4,13 @@ A constant rate (appendix A) makes a training curve mean something at every poin
 """
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy  # `scipy.stats` is imported when it is first used
 
 from saebook.papers.topk.scaling.budgets import BUDGETS, BatchSizes, Convergence, RatesByWidth, ScalingGrid
 from saebook.subject.model import Site, Subject
@@ -78,7 +80,9 @@ class EachAlone(Tuner):
             at_rate = [replace(m, training=replace(m.training, lr=rate)) for m in methods]
             parts.append(sweep_each(subject, site, at_rate, self.seeds, data).table.assign(lr=rate))
         table = pd.concat(parts, ignore_index=True)
-        scored = scores(table, self.cost)
+        with warnings.catch_warnings():  # one k has no rank correlation with L0, by which collapsed SAEs are told
+            warnings.simplefilter("ignore", scipy.stats.ConstantInputWarning)
+            scored = scores(table, self.cost)
         winners = self.chosen(scored)
         findings = {"rates": self.rates, "seeds": self.seeds, "chosen": winners, "penalty": penalty(scored, winners)}
         return Tuning(table, findings, scored)
