@@ -30,6 +30,8 @@ def recorded(name, tier):
         "topk/fig02_activations",
         "topk/fig16_encoder_init",
         "topk/fig17_ablations",
+        "topk/fig01_scaling_laws",
+        "topk/fig12_batch_size",
         "e2e/fig01_pareto",
     ],
 )

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import field_validator, model_validator
 
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepBudget, Width
+from saebook.papers.topk.scaling import budgets as scaling
 
 RatesByWidth = dict[str, Rate]
 
@@ -115,4 +116,5 @@ BUDGETS: dict[str, type[Budget]] = {
     "progressive": Progressive,
     "refinement": Refinement,
     "positions": ActivationFunctions,
+    **scaling.BUDGETS,
 }

@@ -9,6 +9,7 @@ from saebook.common.limits import SweepBudget
 from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.topk.budgets import BUDGETS, ActivationFunctions, DeadLatents, EncoderScale, RatesByWidth, Recipe
 from saebook.papers.topk.dead_latents import VARIANTS
+from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
@@ -119,4 +120,5 @@ PLANS = {
     "progressive": Plan(BUDGETS["progressive"], progressive),
     "refinement": Plan(BUDGETS["refinement"], refinement),
     "positions": Plan(BUDGETS["positions"], positions),
+    **scaling.PLANS,
 }
