@@ -15,6 +15,7 @@ from saebook.claims.reruns.kinds import RANDOM, TWICE
 from saebook.common.errors import UserError
 
 FIGURE, PUBLISHED, CHECK = "gated/fig05_pareto", "gated/fig01_published_pareto", "checks/train_one_sae"
+MIXED = "gated/fig12_sites"  # some of its claims compare losses and some do not
 LATER = "e2e/fig01_pareto"  # its claims are judged from the overnight tier on
 
 
@@ -22,11 +23,11 @@ def stands(rerun):
     return status.state(FIGURE, "cpu").reruns[rerun.words]
 
 
-def put(place, budget, value):
+def put(place, budget, value, name=FIGURE):
     kept = {"mean": value, "low": value - 0.01, "high": value + 0.01, "n": 3}
     content = {
-        "parameters": budget.plain(), "live": {claim.live: kept for claim in ledger.judged_by(FIGURE)}, "findings": {},
-        "date": "2030-01-02", "hashes": provenance.parts(FIGURE, budget),
+        "parameters": budget.plain(), "live": {claim.live: kept for claim in ledger.judged_by(name)}, "findings": {},
+        "date": "2030-01-02", "hashes": provenance.parts(name, budget),
     }  # fmt: skip
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(content))
@@ -40,7 +41,7 @@ def ran(copy, monkeypatch):
     def run(name, tier, given):
         asked.append(given)
         budget = budgets.resolve(name, tier, **given)
-        put(results.file(results.apart(name, provenance.parts(name, budget)), tier, "live"), budget, 0.5)
+        put(results.file(results.apart(name, provenance.parts(name, budget)), tier, "live"), budget, 0.5, name)
         return RunRecord(name, tier, "ok", None, 1.0, 0, given), copy / "page.ipynb"
 
     monkeypatch.setattr(runner, "run", run)
@@ -56,6 +57,7 @@ def fails(copy, monkeypatch):
         record = RunRecord(FIGURE, "cpu", ended, error, 1.0, 2, {})
         monkeypatch.setattr(runner, "run", lambda *_: (record, copy / "page.ipynb"))
 
+    monkeypatch.setattr(repeat, "least_cost", lambda name, budget: 2.0)
     return fails
 
 
@@ -120,12 +122,20 @@ def test_control_is_run_and_set_beside_the_trained_subject(ran):
     assert line.split("; ")[1].startswith("on random weights: 0.50") and line.endswith(", replicates")
 
 
-def test_cost_of_ablation_is_kept_and_decides_what_is_defined(ran, monkeypatch):
-    put(results.file(FIGURE, "cpu"), budgets.resolve(FIGURE, "cpu"), 0.5)
+def test_cost_of_ablation_is_kept_and_decides_which_claims_are_defined(ran, monkeypatch):
+    put(results.file(MIXED, "cpu"), budgets.resolve(MIXED, "cpu"), 0.5, MIXED)
     monkeypatch.setattr(repeat, "least_cost", lambda name, budget: -0.004)
-    lines = repeat.repeat(RANDOM, FIGURE, "cpu").lines
-    assert lines and all("undefined there (ablation changes the loss by -0.004 nats" in line for line in lines)
-    assert RANDOM.live(FIGURE, budgets.resolve(FIGURE, "cpu"))["zero_ablation_cost"] == -0.004
+    lines = repeat.repeat(RANDOM, MIXED, "cpu").lines
+    undefined = [line for line in lines if "undefined there (ablation changes the loss by -0.004 nats" in line]
+    assert len(ran) == 1 and 0 < len(undefined) < len(lines)
+    assert RANDOM.live(MIXED, budgets.resolve(MIXED, "cpu"))["zero_ablation_cost"] == -0.004
+
+
+def test_nothing_is_trained_where_every_claim_compares_losses_that_cannot_be(ran, monkeypatch):
+    monkeypatch.setattr(repeat, "least_cost", lambda name, budget: -0.004)
+    outcome = repeat.repeat(RANDOM, FIGURE, "cpu")
+    assert not ran and outcome.ok and "undefined: ablation changes the loss by -0.004 nats" in outcome.lines[0]
+    assert stands(RANDOM).startswith("fresh, undefined: ablation") and FIGURE not in repeat.wanted(RANDOM, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,9 @@ def repeat(rerun: Rerun, name: str, tier: str) -> Outcome:
     if changed is None or place is None or not applies(rerun, name, budget):
         why = f"judges no claim by a run at tier {tier}" if changed else rerun.lacks
         raise UserError(f"{name} {why}: a run on {rerun.words} is not applicable to it")
+    if rerun.control and (why := _incomparable(name, changed)):
+        results.together({place: results.as_json(controls.without_numbers(name, changed, why))})
+        return Outcome(name, True, (f"undefined: {why}",))
     kept, page = runner.run(name, tier, rerun.change(name, budget.plain()))
     if rerun.control and kept.status == "failed" and controls.no_numbers(kept.error):
         results.together({place: results.as_json(controls.without_numbers(name, changed, str(kept.error)))})
@@ -70,6 +73,12 @@ def repeat(rerun: Rerun, name: str, tier: str) -> Outcome:
     if own is None or not rerun.belongs(other, own):
         return Outcome(name, True, (f"run `saebook run {name} --tier {tier}` too, to compare with",))
     return Outcome(name, True, tuple(standings.compared(rerun, name, own, other)))
+
+
+def _incomparable(name: str, budget: Budget) -> str:
+    """Why none of a chapter's claims can be judged on a control, known before hours of training; empty where one may be."""
+    judged = [claim for claim in ledger.judged_by(name) if _judges(claim, budget.tier)]
+    return controls.incomparable(least_cost(name, budget)) if all(claim.of_loss for claim in judged) else ""
 
 
 def _keep_cost(name: str, budget: Budget, place: Path) -> None:

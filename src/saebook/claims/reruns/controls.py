@@ -83,15 +83,19 @@ def control(
 
 def _undefined(claim: Claim, value: Value, cost: float | None) -> str:
     """Why a quantity does not exist, or means nothing; empty where it does."""
-    if claim.of_loss and cost is not None and cost < LEAST_COST:
-        return (
-            f"ablation changes the loss by {cost:.3f} nats a token there, and losses cannot be compared by less than "
-            f"{LEAST_COST:g}"
-        )
+    if claim.of_loss and cost is not None and (why := incomparable(cost)):
+        return why
     contrasts = [value] if isinstance(value, Interval) else value
     if not contrasts or any(not one.n or math.isnan(one.mean) for one in contrasts):
         return "no seed gives a value"
     return ""
+
+
+def incomparable(cost: float) -> str:
+    """Why losses cannot be compared where ablating a site costs so many nats a token; empty where they can."""
+    if cost >= LEAST_COST:
+        return ""
+    return f"ablation changes the loss by {cost:.3f} nats a token there, and losses cannot be compared by less than {LEAST_COST:g}"
 
 
 def no_numbers(error: str | None) -> bool:
