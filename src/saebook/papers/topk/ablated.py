@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from torch import Tensor
 
 from saebook.plotting.style import finished, logarithmic, plain_numbers, style
@@ -82,8 +83,9 @@ def figure(history: pd.DataFrame, table: pd.DataFrame, reference: str, batch: in
     right.axhline(1.0, color="0.3", linewidth=1, linestyle=":")
     left.set(xlabel="training tokens", ylabel="training loss", title=f"k = {k:g}")
     right.set(xlabel="k", ylabel=f"normalised MSE, relative to {reference}", title="at the end")
-    for axis in (left.xaxis, left.yaxis):
-        logarithmic(axis)
+    logarithmic(left.yaxis)
+    left.set_xscale("log")
+    left.xaxis.set_major_formatter(EngFormatter(sep=""))
     right.set_xscale("log")
     plain_numbers(right.xaxis, tuple(sorted(table.sparsity.unique())))
     return finished(made, left, 4)
