@@ -64,7 +64,8 @@ def by_k(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Normalised MSE of every other method over that of `reference`, at the same seed and k: method, k, seed, ratio."""
     errors = table.pivot(index=["seed", "sparsity"], columns="method", values="normalised_mse")
     ratios = errors.drop(columns=reference).div(errors[reference], axis=0)
-    return ratios.stack().rename("ratio").reset_index().rename(columns={"sparsity": "k"})
+    long = ratios.reset_index().melt(["seed", "sparsity"], var_name="method", value_name="ratio")
+    return long.rename(columns={"sparsity": "k"})
 
 
 def figure(history: pd.DataFrame, table: pd.DataFrame, reference: str, batch: int) -> Figure:
