@@ -3,6 +3,7 @@
 Letters: B tokens, D d_in, K tasks, N rows, T positions.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,11 +24,8 @@ from saebook.subject.model import Site, Subject
 from saebook.text.held_out import CHOOSING, JUDGING, held_out
 from saebook.training.config import Data, Method
 
-LOSS, NONE, RATIO = (
-    "probe_loss",
-    "entropy",
-    "over_entropy",
-)  # columns; NONE: the loss of predicting the share of positives
+# Columns. NONE: the loss of predicting the share of positives; OWN and OWN_NONE: both on the tokens that chose the probe.
+LOSS, NONE, RATIO, OWN, OWN_NONE = "probe_loss", "entropy", "over_entropy", "own_loss", "own_entropy"
 _ROWS = 16  # rows a pass of the subject
 _CODES = {"cpu": 2**21, "cuda": 2**27}  # numbers in the codes [B, M] of one batch
 
@@ -76,7 +74,7 @@ class Split:
         return self.choosing, self.judging
 
 
-def read(subject: Subject, site: Site, data: Data, choice_rows: int, tasks: tuple[Task, ...] = TASKS) -> Split:
+def read(subject: Subject, site: Site, data: Data, choice_rows: int, of: tuple[Task, ...] = TASKS) -> Split:
     """Labelled tokens at `site`: of `choice_rows` rows that judge nothing, and of the rows that SAEs are evaluated on.
 
     Positions below `data.skip` and the last one of each row, behind which nothing is known, are left out.
@@ -84,7 +82,7 @@ def read(subject: Subject, site: Site, data: Data, choice_rows: int, tasks: tupl
     counts = {CHOOSING: choice_rows, JUDGING: data.eval_rows}
     context = data.row_length(subject.context)
     rows = {part: held_out(data.source, subject.tokenizer, context, count, part) for part, count in counts.items()}
-    return Split(tasks, *(_part(subject, site, one, data.skip, tasks) for one in rows.values()))
+    return Split(of, *(_part(subject, site, one, data.skip, of) for one in rows.values()))
 
 
 def _part(subject: Subject, site: Site, rows: np.ndarray, skip: int, of: tuple[Task, ...]) -> Part:
@@ -100,7 +98,7 @@ def _part(subject: Subject, site: Site, rows: np.ndarray, skip: int, of: tuple[T
 def probed(split: Split, code: Code, width: int, candidates: int = logistic.CANDIDATES) -> pd.DataFrame:
     """The best probe of each task on the features of `code`: task, probe_loss and entropy on the judging tokens, in nats.
 
-    `width` is the number of features. The feature, and the loss on the tokens that chose it, stand in feature and own_loss.
+    `width` is the number of features. The feature, and both losses on the tokens that chose it, stand in the other columns.
     """
     device = split.choosing.x.device
     at_once = max(1, _CODES.get(device.type, _CODES["cpu"]) // width)
@@ -111,8 +109,8 @@ def probed(split: Split, code: Code, width: int, candidates: int = logistic.CAND
     probe = logistic.best(lambda: batches(split.choosing), split.choosing.y, candidates)
     loss = logistic.scored(probe, lambda: batches(split.judging), split.judging.y)
     columns = {
-        LOSS: loss, NONE: logistic.without_feature(split.choosing.y, split.judging.y), "own_loss": probe.loss,
-        "feature": probe.feature,
+        LOSS: loss, NONE: logistic.without_feature(split.choosing.y, split.judging.y), OWN: probe.loss,
+        OWN_NONE: logistic.entropy(split.choosing.y.double().mean(0)), "feature": probe.feature,
     }  # fmt: skip
     table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
     table.insert(0, "task", [task.name for task in split.tasks])
@@ -162,7 +160,7 @@ def untrained(methods: Sequence[Method], seeds: Sequence[int], split: Split) -> 
 def means(losses: pd.DataFrame) -> pd.DataFrame:
     """Means over tasks: one row per SAE."""
     by = ["method", "d_sae", "seed", "sparsity", "l0"]
-    return losses.groupby(by, sort=False)[[LOSS, NONE, RATIO, "own_loss"]].mean().reset_index()
+    return losses.groupby(by, sort=False)[[LOSS, NONE, RATIO, OWN, OWN_NONE]].mean().reset_index()
 
 
 def slopes_with_width(means: pd.DataFrame, column: str = LOSS) -> list[float]:
@@ -202,6 +200,12 @@ def difference_at_equal_l0(
         one, two = (np.interp(levels, *curve) for curve in curves)
         differences.append(float((one - two).mean()) if low < high else float("nan"))
     return differences
+
+
+def between_seeds(means: pd.DataFrame, method: str, column: str = LOSS) -> list[float]:
+    """The control: differences between SAEs of one method with equal sparsity, averaged over them; one per pair of seeds."""
+    by_seed = means[means.method == method].groupby(["sparsity", "seed"])[column].mean().unstack()
+    return [float((by_seed[one] - by_seed[two]).mean()) for one, two in itertools.combinations(by_seed.columns, 2)]
 
 
 def by_task(losses: pd.DataFrame) -> pd.DataFrame:
