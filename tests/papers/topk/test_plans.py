@@ -33,7 +33,8 @@ def test_chapters_about_test_time_share_the_runs_of_figure_2(tier):
     assert plans.refinement(budgets.resolve("topk/fig09_refinement", tier), site) == relu + topk
     *shared, multi = plans.progressive(budgets.resolve("topk/fig10_progressive", tier), site)
     assert shared == relu + topk and multi == replace(topk[0], architecture="multi_topk")
-    assert plans.PLANS["probe_kinds"].methods(budgets.resolve("topk/fig23_probes_kinds", tier), site) == relu + topk
+    kinds = budgets.resolve("topk/fig23_probes_kinds", tier)
+    assert plans.refinement(kinds, site) == [*relu, replace(topk[0], sparsities=tuple(map(float, kinds.ks)))]
     probed = budgets.resolve("topk/fig06_probes", tier)
     every = [m for m in figure_2 if m.architecture == "topk"]
     assert plans.probe_widths(probed, site) == [replace(m, sparsities=tuple(map(float, probed.ks))) for m in every]

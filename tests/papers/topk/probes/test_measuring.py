@@ -127,5 +127,17 @@ def test_difference_is_taken_at_equal_l0_and_only_where_both_are():
     assert math.isnan(measuring.difference_at_equal_l0(apart, "topk", "relu")[0])
 
 
+def test_differences_are_taken_for_each_task_by_itself():
+    rows = [
+        {"method": method, "seed": seed, "l0": l0, "task": task, LOSS: 0.3 + extra * (method == "topk")}
+        for method in ("topk", "relu")
+        for seed in (0, 1)
+        for l0 in (4.0, 16.0)
+        for task, extra in (("a", -0.1), ("b", 0.05))
+    ]
+    table = measuring.differences_by_task(pd.DataFrame(rows), "topk", "relu")
+    assert table.to_dict() == pytest.approx({"a": -0.1, "b": 0.05})
+
+
 def test_luck_is_the_difference_between_seeds():
     assert measuring.between_seeds(made_up(), "topk") == pytest.approx([-0.001, -0.002, -0.001])

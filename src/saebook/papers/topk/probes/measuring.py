@@ -202,6 +202,14 @@ def difference_at_equal_l0(
     return differences
 
 
+def differences_by_task(losses: pd.DataFrame, method: str, other: str, column: str = LOSS) -> pd.Series:
+    """`difference_at_equal_l0` of every task by itself, averaged over the seeds that have one."""
+    differences = {
+        task: difference_at_equal_l0(of_task, method, other, column) for task, of_task in losses.groupby("task")
+    }
+    return pd.DataFrame(differences).mean().rename_axis("task")
+
+
 def between_seeds(means: pd.DataFrame, method: str, column: str = LOSS) -> list[float]:
     """The control: differences between SAEs of one method with equal sparsity, averaged over them; one per pair of seeds."""
     by_seed = means[means.method == method].groupby(["sparsity", "seed"])[column].mean().unstack()
