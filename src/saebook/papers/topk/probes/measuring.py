@@ -122,7 +122,9 @@ def of_saes(table: pd.DataFrame, saes: Sequence[SAEStack], split: Split) -> pd.D
     runs, parts = table[["method", "d_sae", "seed", "sparsity", "l0"]].to_dict("records"), []
     with bar(len(saes), "probing", "SAE") as progress:
         for run, sae in zip(runs, saes, strict=True):
-            parts.append(probed(split, code_of(sae), sae.d_sae).assign(**run))
+            parts.append(
+                probed(split, code_of(sae), sae.d_sae).assign(**{str(name): value for name, value in run.items()})
+            )
             progress.update()
     return pd.concat(parts, ignore_index=True)
 
