@@ -33,6 +33,12 @@ def test_chapters_about_test_time_share_the_runs_of_figure_2(tier):
     assert plans.refinement(budgets.resolve("topk/fig09_refinement", tier), site) == relu + topk
     *shared, multi = plans.progressive(budgets.resolve("topk/fig10_progressive", tier), site)
     assert shared == relu + topk and multi == replace(topk[0], architecture="multi_topk")
+    kinds = budgets.resolve("topk/fig23_probes_kinds", tier)
+    assert plans.refinement(kinds, site) == [*relu, replace(topk[0], sparsities=tuple(map(float, kinds.ks)))]
+    probed = budgets.resolve("topk/fig06_probes", tier)
+    every = [m for m in figure_2 if m.architecture == "topk"]
+    assert plans.probe_widths(probed, site) == [replace(m, sparsities=tuple(map(float, probed.ks))) for m in every]
+    assert set(every[0].sparsities) <= set(map(float, probed.ks))
     first = budgets.resolve("topk/figF2_position", tier)
     assert plans.positions(first, site) == topk and first.skip == 0
 
@@ -43,4 +49,10 @@ def test_chapters_about_test_time_share_the_runs_of_figure_2(tier):
 def test_l0s_that_cannot_be_compared_are_refused_in_one_line(asked, words):
     with pytest.raises(UserError, match=words) as refused:
         budgets.resolve("topk/fig10_progressive", "smoke", test_l0s=asked)
+    assert "\n" not in str(refused.value)
+
+
+def test_range_of_shares_that_holds_nothing_is_refused_in_one_line():
+    with pytest.raises(UserError, match="min_share must be below max_share") as refused:
+        budgets.resolve("topk/tab01_probe_tasks", "smoke", min_share=0.6)
     assert "\n" not in str(refused.value)

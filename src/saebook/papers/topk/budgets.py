@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import field_validator, model_validator
 
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepBudget, Width
+from saebook.papers.topk.probes import budgets as probes
 from saebook.papers.topk.scaling import budgets as scaling
 
 RatesByWidth = dict[str, Rate]
@@ -108,6 +109,10 @@ class Refinement(ActivationFunctions):
     refine_steps: Count
 
 
+class Probes(ActivationFunctions, probes.ProbeText):
+    """SAEs of Figure 2 under probes."""
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
@@ -116,5 +121,8 @@ BUDGETS: dict[str, type[Budget]] = {
     "progressive": Progressive,
     "refinement": Refinement,
     "positions": ActivationFunctions,
+    "probe_widths": Probes,
+    "probe_kinds": Probes,
+    **probes.BUDGETS,
     **scaling.BUDGETS,
 }

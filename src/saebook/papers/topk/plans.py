@@ -9,6 +9,7 @@ from saebook.common.limits import SweepBudget
 from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.topk.budgets import BUDGETS, ActivationFunctions, DeadLatents, EncoderScale, RatesByWidth, Recipe
 from saebook.papers.topk.dead_latents import VARIANTS
+from saebook.papers.topk.probes import plans as probes
 from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
 from saebook.subject.model import Site
@@ -93,6 +94,11 @@ def positions(budget: ActivationFunctions, site: Site) -> list[Method]:
     return [method for method in refinement(budget, site) if method.architecture == "topk"]
 
 
+def probe_widths(budget: ActivationFunctions, site: Site) -> list[Method]:
+    """TopK at every width of Figure 2 (Figure 6)."""
+    return [method for method in activation_functions(budget, site) if method.architecture == "topk"]
+
+
 def progressive(budget: ActivationFunctions, site: Site) -> list[Method]:
     """The same, and Multi-TopK with the k and the learning rate of TopK."""
     (topk,) = positions(budget, site)
@@ -120,5 +126,8 @@ PLANS = {
     "progressive": Plan(BUDGETS["progressive"], progressive),
     "refinement": Plan(BUDGETS["refinement"], refinement),
     "positions": Plan(BUDGETS["positions"], positions),
+    "probe_widths": Plan(BUDGETS["probe_widths"], probe_widths),
+    "probe_kinds": Plan(BUDGETS["probe_kinds"], refinement),
+    **probes.PLANS,
     **scaling.PLANS,
 }
