@@ -7,7 +7,15 @@ import pandas as pd
 
 from saebook.common.limits import SweepBudget
 from saebook.evaluation.pareto import matched_ratio
-from saebook.papers.topk.budgets import BUDGETS, ActivationFunctions, DeadLatents, EncoderScale, RatesByWidth, Recipe
+from saebook.papers.topk.budgets import (
+    BUDGETS,
+    ActivationFunctions,
+    DeadLatents,
+    EncoderScale,
+    LogitEffects,
+    RatesByWidth,
+    Recipe,
+)
 from saebook.papers.topk.dead_latents import VARIANTS
 from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
@@ -99,6 +107,12 @@ def progressive(budget: ActivationFunctions, site: Site) -> list[Method]:
     return [*refinement(budget, site), replace(topk, architecture="multi_topk")]
 
 
+def logit_effects(budget: LogitEffects, site: Site) -> list[Method]:
+    """The TopK half of Figure 2 at its widest, and TopK at the larger k."""
+    (topk,) = positions(budget, site)
+    return [replace(topk, sparsities=(*topk.sparsities, *map(float, budget.larger_ks)))]
+
+
 def _training(budget: SweepBudget, lr: float, **others) -> TrainConfig:
     return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
@@ -120,5 +134,6 @@ PLANS = {
     "progressive": Plan(BUDGETS["progressive"], progressive),
     "refinement": Plan(BUDGETS["refinement"], refinement),
     "positions": Plan(BUDGETS["positions"], positions),
+    "logit_effects": Plan(BUDGETS["logit_effects"], logit_effects),
     **scaling.PLANS,
 }
