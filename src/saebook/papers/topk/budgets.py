@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import field_validator, model_validator
 
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepBudget, Width
+from saebook.papers.topk.effects import budgets as effects
 from saebook.papers.topk.scaling import budgets as scaling
 
 RatesByWidth = dict[str, Rate]
@@ -140,5 +141,7 @@ BUDGETS: dict[str, type[Budget]] = {
     "refinement": Refinement,
     "positions": ActivationFunctions,
     "logit_effects": LogitEffects,
+    "distributions": ActivationFunctions,
     **scaling.BUDGETS,
+    **effects.BUDGETS,
 }

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from saebook.common.limits import SweepBudget
+from saebook.common.limits import TrainingBudget
 from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.topk.budgets import (
     BUDGETS,
@@ -17,6 +17,8 @@ from saebook.papers.topk.budgets import (
     Recipe,
 )
 from saebook.papers.topk.dead_latents import VARIANTS
+from saebook.papers.topk.effects import plans as effects
+from saebook.papers.topk.effects.budgets import EveryLayer
 from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
 from saebook.subject.model import Site
@@ -113,7 +115,13 @@ def logit_effects(budget: LogitEffects, site: Site) -> list[Method]:
     return [replace(topk, sparsities=(*topk.sparsities, *map(float, budget.larger_ks)))]
 
 
-def _training(budget: SweepBudget, lr: float, **others) -> TrainConfig:
+def every_layer(budget: EveryLayer, site: Site) -> list[Method]:
+    """TopK as in Figure 2, at each of several layers."""
+    training, ks = _training(budget, budget.topk_lr, **_ADAM, **_NOT_RESAMPLED), tuple(map(float, budget.ks))
+    return [Method("topk", budget.d_sae, ks, training, PER_TOKEN)]
+
+
+def _training(budget: TrainingBudget, lr: float, **others) -> TrainConfig:
     return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
 
@@ -135,5 +143,8 @@ PLANS = {
     "refinement": Plan(BUDGETS["refinement"], refinement),
     "positions": Plan(BUDGETS["positions"], positions),
     "logit_effects": Plan(BUDGETS["logit_effects"], logit_effects),
+    "every_layer": Plan(BUDGETS["every_layer"], every_layer),
+    "distributions": Plan(BUDGETS["distributions"], refinement),
     **scaling.PLANS,
+    **effects.PLANS,
 }
