@@ -43,6 +43,29 @@ def test_chapters_about_test_time_share_the_runs_of_figure_2(tier):
     assert plans.positions(first, site) == topk and first.skip == 0
 
 
+@pytest.mark.parametrize("tier", ["smoke", "cpu", "gpu", "paper"])
+def test_ablated_latents_are_those_of_figure_2_and_of_larger_k(tier):
+    site, budget = Site("resid_post", 2, "", 8), budgets.resolve("topk/sec44_ablation_sparsity", tier)
+    (topk,) = plans.positions(budgets.resolve("topk/fig02_activations", tier), site)
+    (method,) = plans.logit_effects(budget, site)
+    assert replace(method, sparsities=topk.sparsities) == topk
+    assert method.sparsities == topk.sparsities + tuple(map(float, budget.larger_ks))
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"larger_ks": [16]}, "must lie above ks"),
+        ({"larger_ks": [4096]}, "at most the width"),
+        ({"effect_tokens": 1}, "at least two"),
+    ],
+)
+def test_ablations_that_cannot_be_made_are_refused_in_one_line(asked, words):
+    with pytest.raises(UserError, match=words) as refused:
+        budgets.resolve("topk/sec44_ablation_sparsity", "smoke", **asked)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("asked", "words"), [([2, 4, 1024], "at most the width"), ([32, 64], "below the largest of ks")]
 )

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import field_validator, model_validator
 
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepBudget, Width
+from saebook.papers.topk.effects import budgets as effects
 from saebook.papers.topk.probes import budgets as probes
 from saebook.papers.topk.scaling import budgets as scaling
 
@@ -113,6 +114,29 @@ class Probes(ActivationFunctions, probes.ProbeText):
     """SAEs of Figure 2 under probes."""
 
 
+class LogitEffects(ActivationFunctions):
+    """TopK SAEs of Figure 2 and of `larger_ks`, whose latents are ablated: `effect_latents` of each of `effect_tokens` tokens.
+
+    Effects are read at `effect_span` tokens, the one of the ablation and those after it.
+    """
+
+    larger_ks: Several[Width]
+    effect_tokens: Count
+    effect_latents: Count
+    effect_span: Count
+
+    @model_validator(mode="after")
+    def _larger_and_within(self) -> Self:
+        if not max(self.ks) < min(self.larger_ks) <= max(self.larger_ks) <= max(self.widths):
+            raise ValueError(
+                f"larger_ks must lie above ks, which reach {max(self.ks)}, and be at most the width of the SAEs, "
+                f"{max(self.widths)}"
+            )
+        if self.effect_tokens < 2:
+            raise ValueError("effect_tokens must be at least two: what a token contributes is also removed at another")
+        return self
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
@@ -124,5 +148,8 @@ BUDGETS: dict[str, type[Budget]] = {
     "probe_widths": Probes,
     "probe_kinds": Probes,
     **probes.BUDGETS,
+    "logit_effects": LogitEffects,
+    "distributions": ActivationFunctions,
     **scaling.BUDGETS,
+    **effects.BUDGETS,
 }

@@ -5,10 +5,20 @@ from dataclasses import replace
 
 import pandas as pd
 
-from saebook.common.limits import SweepBudget
+from saebook.common.limits import TrainingBudget
 from saebook.evaluation.pareto import matched_ratio
-from saebook.papers.topk.budgets import BUDGETS, ActivationFunctions, DeadLatents, EncoderScale, RatesByWidth, Recipe
+from saebook.papers.topk.budgets import (
+    BUDGETS,
+    ActivationFunctions,
+    DeadLatents,
+    EncoderScale,
+    LogitEffects,
+    RatesByWidth,
+    Recipe,
+)
 from saebook.papers.topk.dead_latents import VARIANTS
+from saebook.papers.topk.effects import plans as effects
+from saebook.papers.topk.effects.budgets import EveryLayer
 from saebook.papers.topk.probes import plans as probes
 from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
@@ -105,7 +115,19 @@ def progressive(budget: ActivationFunctions, site: Site) -> list[Method]:
     return [*refinement(budget, site), replace(topk, architecture="multi_topk")]
 
 
-def _training(budget: SweepBudget, lr: float, **others) -> TrainConfig:
+def logit_effects(budget: LogitEffects, site: Site) -> list[Method]:
+    """The TopK half of Figure 2 at its widest, and TopK at the larger k."""
+    (topk,) = positions(budget, site)
+    return [replace(topk, sparsities=(*topk.sparsities, *map(float, budget.larger_ks)))]
+
+
+def every_layer(budget: EveryLayer, site: Site) -> list[Method]:
+    """TopK as in Figure 2, at each of several layers."""
+    training, ks = _training(budget, budget.topk_lr, **_ADAM, **_NOT_RESAMPLED), tuple(map(float, budget.ks))
+    return [Method("topk", budget.d_sae, ks, training, PER_TOKEN)]
+
+
+def _training(budget: TrainingBudget, lr: float, **others) -> TrainConfig:
     return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
 
@@ -129,5 +151,9 @@ PLANS = {
     "probe_widths": Plan(BUDGETS["probe_widths"], probe_widths),
     "probe_kinds": Plan(BUDGETS["probe_kinds"], refinement),
     **probes.PLANS,
+    "logit_effects": Plan(BUDGETS["logit_effects"], logit_effects),
+    "every_layer": Plan(BUDGETS["every_layer"], every_layer),
+    "distributions": Plan(BUDGETS["distributions"], refinement),
     **scaling.PLANS,
+    **effects.PLANS,
 }
