@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from saebook.evaluation.intervals import t_interval
 from saebook.papers.topk.effects.logit_changes import CHANNEL, ELSEWHERE, GAUSSIAN, LATENT, RANDOM
-from saebook.plotting.style import finished, logarithmic, look, methods, style
+from saebook.plotting.style import finished, logarithmic, look, methods, plain_numbers, style
 
 _REMOVED = {LATENT: ("#009E73", "^"), ELSEWHERE: ("#E69F00", "D"), RANDOM: ("#56B4E9", "s"), CHANNEL: ("#0072B2", "o")}
 
@@ -96,6 +96,7 @@ def distributions(latents: pd.DataFrame, sizes: pd.DataFrame, chance: np.ndarray
     left.set(xlabel="share of tokens", ylabel="share of latents", title="how often")
     middle.set(xlabel="activation", ylabel="share of activations", title="how strongly")
     right.set(xlabel="largest cosine with another latent", ylabel="share of latents below", title="how near")
-    logarithmic(left.xaxis)
-    logarithmic(middle.xaxis)
+    for panel in (left, middle):
+        panel.set_xscale("log")
+        plain_numbers(panel.xaxis)
     return finished(figure, left, 3)
