@@ -23,7 +23,7 @@ _ROWS = 16  # rows a pass of the subject
 def nearest_to(table: pd.DataFrame, l0: float) -> pd.DataFrame:
     """Of a sweep's table the runs of each method at the one sparsity whose mean L0 lies nearest to `l0` by its logarithm."""
     means = table.groupby(["method", "sparsity"]).l0.mean()
-    distance = (means[means > 0] / l0).map(lambda ratio: abs(math.log(ratio)))
+    distance = (means[means > 0].astype(float) / l0).apply(np.log).abs()
     chosen = distance.groupby("method").idxmin().tolist()
     return table[pd.MultiIndex.from_frame(table[["method", "sparsity"]]).isin(chosen)].reset_index(drop=True)
 
@@ -40,7 +40,10 @@ def measured(
     per SAE and range of `SIZES`: `size` (its lower end) and `share` of all activations. The first `skip` positions are left out.
     """
     latents, sizes = [], []
-    runs = table[["method", "seed", "sparsity"]].to_dict("records")
+    runs = [
+        {str(name): value for name, value in run.items()}
+        for run in table[["method", "seed", "sparsity"]].to_dict("records")
+    ]
     for run, sae in zip(runs, (one.to(subject.device) for one in saes), strict=True):
         fires = torch.zeros(2, sae.d_sae, dtype=torch.float64, device=subject.device)
         total, counts, tokens = torch.zeros_like(fires[0]), np.zeros(len(SIZES) - 1), [0, 0]

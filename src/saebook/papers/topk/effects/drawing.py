@@ -41,7 +41,7 @@ def over_seeds(
     # All that is drawn is positive, and a logarithmic axis has no zero.
     low = [one.mean - max(one.low, one.mean / 10) if one.n > 1 else 0.0 for _, one in points]
     high = [one.high - one.mean if one.n > 1 else 0.0 for _, one in points]
-    places = [place for place, _ in points]
+    places = np.asarray([place for place, _ in points], float)
     ax.errorbar(places, means, yerr=[low, high], color=colour, marker=marker, markersize=5, capsize=2, label=label)
 
 

@@ -64,7 +64,7 @@ def matched(x: Tensor) -> Normal:
     return Normal(x64.mean(0).to(x.dtype), factor.to(x.dtype))
 
 
-@dataclass(frozen=True)
+@dataclass
 class NormalBuffer:
     """Batches [B, D] of a normal distribution, as `training.loop.train` asks for them."""
 

@@ -121,7 +121,11 @@ def measured(
     places = {seed: drawn_places(rows, tokens, skip, length, int(seed)) for seed in table.seed.unique()}
     logits = latents * length * unembedding.W_U.shape[1]
     together = max(2, _LOGITS.get(subject.device.type, _LOGITS["cpu"]) // logits)  # ELSEWHERE takes two tokens
-    parts, runs = [], table[["method", "seed", "sparsity"]].to_dict("records")
+    parts: list[pd.DataFrame] = []
+    runs = [
+        {str(name): value for name, value in run.items()}
+        for run in table[["method", "seed", "sparsity"]].to_dict("records")
+    ]
     with bar(tokens * len(runs), "ablating", "token") as progress:
         for seed, of_seed in places.items():
             generator = torch.Generator(subject.device).manual_seed(int(seed))
@@ -187,7 +191,7 @@ def _read(
 def log_ratios(effects: pd.DataFrame, above: str, below: str = LATENT, column: str = "density") -> pd.DataFrame:
     """log `column` of what is removed `above` over that `below`, one line a seed and one column a k."""
     wide = effects.pivot(index=["seed", "sparsity"], columns="removed", values=column)
-    return np.log(wide[above] / wide[below]).unstack()
+    return (wide[above] / wide[below]).apply(math.log).unstack()
 
 
 def order(effects: pd.DataFrame, above: str = CHANNEL) -> list[Interval]:
@@ -203,8 +207,9 @@ def by_k(effects: pd.DataFrame) -> list[Interval]:
     """
     wide = effects[effects.removed == LATENT].pivot(index="seed", columns="sparsity", values="density")
     ends: list[list[float]] = [[], []]
-    for seed in wide.index if len(wide) > 1 else ():
-        sparsest = wide.loc[seed, wide.drop(index=seed).mean().idxmin()]
-        ends[0].append(float(wide.loc[seed, wide.columns[0]] - sparsest))
-        ends[1].append(float(wide.loc[seed, wide.columns[-1]] - sparsest))
+    for row, seed in enumerate(wide.index) if len(wide) > 1 else ():
+        shares, others = wide.to_numpy(float)[row], wide.drop(index=seed).to_numpy(float)
+        sparsest = shares[np.nanargmin(np.nanmean(others, 0))]
+        ends[0].append(float(shares[0] - sparsest))
+        ends[1].append(float(shares[-1] - sparsest))
     return [t_interval(end, joint_level(2)) for end in ends]
