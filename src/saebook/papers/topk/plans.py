@@ -100,7 +100,7 @@ def refinement(budget: ActivationFunctions, site: Site) -> list[Method]:
 
 
 def positions(budget: ActivationFunctions, site: Site) -> list[Method]:
-    """The TopK half of the same."""
+    """The TopK half of `refinement`."""
     return [method for method in refinement(budget, site) if method.architecture == "topk"]
 
 
@@ -110,7 +110,7 @@ def probe_widths(budget: ActivationFunctions, site: Site) -> list[Method]:
 
 
 def progressive(budget: ActivationFunctions, site: Site) -> list[Method]:
-    """The same, and Multi-TopK with the k and the learning rate of TopK."""
+    """ReLU and TopK as in `refinement`, and Multi-TopK with the k and the learning rate of TopK (Figure 10)."""
     (topk,) = positions(budget, site)
     return [*refinement(budget, site), replace(topk, architecture="multi_topk")]
 
