@@ -53,13 +53,11 @@ class DeadLatents(SweepBudget):
         return self
 
 
-class EncoderScale(SweepBudget):
-    """TopK whose encoder begins scaled or not, at several `ks`, each at its own rate."""
+class SeveralK(SweepBudget):
+    """TopK SAEs of one width at several `ks`."""
 
     d_sae: Width
     ks: Several[Width]
-    unscaled_lr: Rate
-    scaled_lr: Rate
 
     @model_validator(mode="after")
     def _k_within_width(self) -> Self:
@@ -68,21 +66,20 @@ class EncoderScale(SweepBudget):
         return self
 
 
-class Recipe(SweepBudget):
-    """TopK, and TopK with one part of the recipe taken away, at several `ks`, each at its own rate."""
+class EncoderScale(SeveralK):
+    """TopK whose encoder begins scaled or not, each at its own rate."""
 
-    d_sae: Width
-    ks: Several[Width]
+    unscaled_lr: Rate
+    scaled_lr: Rate
+
+
+class Recipe(SeveralK):
+    """TopK, and TopK with one part of the recipe taken away, each at its own rate."""
+
     full_lr: Rate
     no_bias_lr: Rate
     free_norm_lr: Rate
     constant_lr: Rate
-
-    @model_validator(mode="after")
-    def _k_within_width(self) -> Self:
-        if max(self.ks) > self.d_sae:
-            raise ValueError(f"ks must be at most d_sae, {self.d_sae}, and reach {max(self.ks)}")
-        return self
 
 
 class Progressive(ActivationFunctions):
