@@ -95,7 +95,10 @@ def incomparable(cost: float) -> str:
     """Why losses cannot be compared where ablating a site costs so many nats a token; empty where they can."""
     if cost >= LEAST_COST:
         return ""
-    return f"ablation changes the loss by {cost:.3f} nats a token there, and losses cannot be compared by less than {LEAST_COST:g}"
+    return (
+        f"ablation changes the loss by only {cost:.3f} nats a token there, too little to compare losses by; "
+        f"at least {LEAST_COST:g} are needed"
+    )
 
 
 def no_numbers(error: str | None) -> bool:
