@@ -46,7 +46,7 @@ def test_claim_without_a_control_is_not_measured():
 def test_losses_are_not_compared_where_ablation_costs_nothing():
     for cost in (-0.004, 0.0, controls.LEAST_COST - 1e-3):
         there = said(OF_LOSS, kept(), zero_ablation_cost=cost)
-        assert (there.verdict, there.value) == (Word.UNDEFINED, None) and f"by {cost:.3f} nats" in there.why
+        assert (there.verdict, there.value) == (Word.UNDEFINED, None) and f"by only {cost:.3f} nats" in there.why
         assert said(OF_ERROR, kept(), zero_ablation_cost=cost).verdict == "partly"  # an error needs no loss
     assert said(OF_LOSS, kept(), zero_ablation_cost=controls.LEAST_COST).verdict == "partly"
     unknown = said(OF_LOSS, kept())
