@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 from torch import Tensor
 
 from saebook.plotting.style import finished, logarithmic, plain_numbers, style
@@ -87,6 +87,7 @@ def figure(history: pd.DataFrame, table: pd.DataFrame, reference: str, batch: in
     logarithmic(left.yaxis)
     left.set_xscale("log")
     left.xaxis.set_major_formatter(EngFormatter(sep=""))
+    left.xaxis.set_minor_formatter(NullFormatter())
     right.set_xscale("log")
     plain_numbers(right.xaxis, tuple(sorted(table.sparsity.unique())))
     return finished(made, left, 4)
