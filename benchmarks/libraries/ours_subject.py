@@ -17,7 +17,7 @@ from saebook.subject.model import Subject
 from saebook.training.buffers import ActivationBuffer
 from saebook.training.config import Objective, TrainConfig
 from saebook.training.loop import TrainState, train
-from saebook.training.objectives import Reference, step_gradients
+from saebook.training.objectives import Reference
 
 __all__ = ["EndToEnd", "Evaluation", "Sweep", "about"]
 
@@ -84,7 +84,7 @@ class EndToEnd:
     def report(self) -> dict[str, float]:
         stack, tokens = self.state.stack, self.rows[: self.task["count"]]
         reference = Reference(self.subject, tokens, self.site)
-        losses = step_gradients(stack, reference, Objective(kl=1.0))
+        losses = reference.step_gradients(stack, Objective(kl=1.0))
         return {"kl": float(losses.terms["kl"][0]), "l0": float(losses.l0[0])}
 
 

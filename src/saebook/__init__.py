@@ -48,7 +48,7 @@ _WHERE = {
     "Member": "saebook.sae.base:Member",
     "Method": "saebook.training.config:Method",
     "Objective": "saebook.training.config:Objective",
-    "RowBuffer": "saebook.training.buffers:RowBuffer",
+    "RowBuffer": "saebook.training.objectives:RowBuffer",
     "SAEStack": "saebook.sae.base:SAEStack",
     "Site": "saebook.subject.model:Site",
     "Store": "saebook.training.store:Store",
@@ -79,9 +79,10 @@ if TYPE_CHECKING:
     from saebook.subject.model import Site, Subject
     from saebook.text.sources import corpus as load_corpus
     from saebook.text.tokens import tokens as load_tokens
-    from saebook.training.buffers import ActivationBuffer, RowBuffer
+    from saebook.training.buffers import ActivationBuffer
     from saebook.training.config import Data, Method, Objective, TrainConfig
     from saebook.training.loop import TrainState, train
+    from saebook.training.objectives import RowBuffer
     from saebook.training.store import Store, load_sae
     from saebook.training.sweep import SweepResult, sweep
 

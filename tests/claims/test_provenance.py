@@ -31,8 +31,10 @@ CODE = "\nADDED = 1\n"
     [
         ("saebook/training/loop.py", CODE, {FIGURE: ["library"], PLANTED: ["library"]}),  # both can be asked to train
         ("saebook/evaluation/metrics.py", CODE, {FIGURE: ["library"], PLANTED: ["library"]}),
-        ("saebook/papers/checks/planted.py", CODE, {PLANTED: ["library"]}),
-        ("saebook/papers/gated/plans.py", CODE, {FIGURE: ["library"]}),
+        ("saebook/papers/checks/planted.py", "\nprint()\n", {PLANTED: ["library"]}),  # runs when it is imported
+        ("saebook/papers/checks/planted.py", CODE, {}),  # nobody reads the new constant
+        ("saebook/papers/gated/plans.py", CODE, {}),
+        ("saebook/papers/gated/plans.py", "\ndef _training(budget, lr):\n    return None\n", {FIGURE: ["library"]}),
         ("saebook/papers/topk/plans.py", CODE, {}),
         ("saebook/sae/gated.py", CODE, {FIGURE: ["library"]}),
         ("saebook/sae/prolu.py", CODE, {}),  # neither page names it
@@ -75,7 +77,7 @@ def test_new_architectures_and_methods_of_other_papers_do_not_count(copy):
 
 
 def test_architectures_that_a_page_names_count(copy):
-    gated = provenance.sources("gated", ['sae = page.untrained("prolu_ste")'])
+    gated = provenance.sources("gated", "against_baseline", ['sae = page.untrained("prolu_ste")'])
     assert "sae/prolu.py" in gated and "sae/normalised_relu.py" not in gated and "sae/base.py" in gated
 
 
@@ -122,13 +124,15 @@ def test_other_parameters_and_another_corpus_are_seen():
 def test_imports_are_followed_wherever_they_stand(copy):
     (copy / "saebook" / "text" / "one.py").write_text("def f():\n    from saebook.text import two\n")
     (copy / "saebook" / "text" / "two.py").write_text("import saebook.evaluation.geometry\n")
-    files = set(provenance.sources("checks", ["from saebook.text import one"]))
+    files = set(provenance.sources("checks", "planted", ["from saebook.text import one"]))
     assert {"text/one.py", "text/two.py", "evaluation/geometry.py", "evaluation/__init__.py"} <= files
     assert not {"cli.py", "book/running/runner.py", "claims/results.py", "common/paths.py"} & files
 
 
 def test_cell_that_is_not_python_counts_by_its_text_only(copy):
-    assert provenance.sources("checks", ["%matplotlib inline", "x ="]) == provenance.sources("checks", [])
+    assert provenance.sources("checks", "planted", ["%matplotlib inline", "x ="]) == provenance.sources(
+        "checks", "planted", []
+    )
 
 
 def test_budget_without_a_subject_has_hashes_too():

@@ -80,12 +80,12 @@ def test_copy_has_the_fingerprints_of_the_library(copy):
         ("training/loop.py", EVERY),
         ("training/config.py", EVERY),
         ("training/buffers.py", EVERY),
-        ("training/objectives.py", EVERY),
         ("training/run.py", EVERY),
         ("evaluation/metrics.py", EVERY),
         ("subject/model.py", EVERY),
         ("text/tokens.py", EVERY),
-        # Nothing below makes a run's numbers.
+        # Nothing below makes the numbers of a run without an objective.
+        ("training/objectives.py", set()),
         ("training/sweep.py", set()),
         ("training/store.py", set()),
         ("formats/saelens.py", set()),
@@ -105,6 +105,16 @@ def test_changed_arithmetic_changes_exactly_the_keys_that_depend_on_it(copy, fil
 )
 def test_comments_docstrings_and_layout_change_no_key(copy, file):
     assert retrained(copy, file, change_docstrings) == set()
+
+
+def test_objectives_are_in_the_keys_of_the_runs_that_have_one(copy):
+    """A change to them retrains no local SAE, and every end-to-end one."""
+    before = fingerprint.of(sweep._TRAINING, sweep.END_TO_END, home=copy)
+    assert sweep.source("relu", end_to_end=True) != sweep.source("relu")
+    path = copy / "training" / "objectives.py"
+    path.write_text(path.read_text("utf-8") + "\nSCALE = 2\n", "utf-8")
+    fingerprint.of.cache_clear()
+    assert fingerprint.of(sweep._TRAINING, sweep.END_TO_END, home=copy) != before
 
 
 def test_new_architecture_changes_no_key(copy):

@@ -14,6 +14,7 @@ from saebook.sae.base import Member
 from saebook.sae.kernels import threads
 from saebook.sae.registry import build
 from saebook.training.buffers import ActivationBuffer
+from saebook.training.checkpoint import Checkpoint
 from saebook.training.loop import TrainConfig, TrainState, _init_biases, train
 from saebook.training.store import Store
 from saebook.training.sweep import Data, Method, histories, sweep
@@ -172,6 +173,7 @@ from saebook.sae.base import Member
 from saebook.training.store import Store
 from saebook.subject.model import Subject
 from saebook.training.buffers import ActivationBuffer
+from saebook.training.checkpoint import Checkpoint
 from saebook.training.loop import TrainConfig, TrainState, train
 torch.set_num_threads(1)
 folder, store, out = sys.argv[1:]
@@ -255,3 +257,45 @@ def test_fixed_parameters_stay_at_zero(small_subject, site, rows):
     assert held.history[-1]["loss"] < held.history[0]["loss"]
     with pytest.raises(UserError, match="gated has no parameter b_enc"):
         TrainState(state.stack, TRAINING, fixed=("b_enc",))
+
+
+@pytest.mark.parametrize("kind", ["topk", "prolu_ste"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_average_of_the_weights_equals_its_plain_sum(small_subject, site, rows, kind, compiled, tmp_path):
+    """sum of (1 - d) d^(T - t) W_t over (1 - d^T), whether the run was interrupted or not."""
+    decay, seen = 0.9, []
+    training = TrainConfig(lr=3e-3, tokens=1280, batch=64, resample_at=(), weight_average=decay)
+    members = (Member(0, 2.0), Member(1, 4.0))
+    state = TrainState(build(kind, 32, 48, members), training, compiled=compiled)
+    for step, batch in enumerate(buffer(small_subject, site, rows).batches(0, training.steps)):
+        state.step(batch, step)
+        seen.append({name: p.detach().clone() for name, p in state.stack.named_parameters()})
+    last = seen[-1]["W_dec"]
+    state.take_average()
+    for name, parameter in state.stack.named_parameters():
+        total = sum((1 - decay) * decay ** (len(seen) - 1 - t) * one[name] for t, one in enumerate(seen))
+        assert torch.allclose(parameter, total / (1 - decay ** len(seen)), atol=1e-6), name
+    assert not torch.allclose(state.stack.W_dec, last, atol=1e-4)
+
+    whole = TrainState(build(kind, 32, 48, members), training, compiled=compiled)
+    train(buffer(small_subject, site, rows), [whole])
+    half = TrainState(build(kind, 32, 48, members), training, compiled=compiled)
+    _init_biases([half], buffer(small_subject, site, rows).sample(32_768))
+    for step, batch in enumerate(buffer(small_subject, site, rows).batches(0, 10)):
+        half.step(batch, step)
+    checkpoint = Checkpoint(tmp_path / "half.pt")
+    checkpoint.save({"step": 10, "jobs": [half.state()]})
+    resumed = TrainState(build(kind, 32, 48, members), training, compiled=compiled)
+    train(buffer(small_subject, site, rows), [resumed], checkpoint)
+    # Blocks of steps go member by member and single ones do not; the numbers are the same.
+    for a, b in zip(whole.stack.parameters(), resumed.stack.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_no_average_leaves_the_last_weights(small_subject, site, rows):
+    (state,) = states("topk", sparsities=(2.0, 4.0))
+    before = [p.clone() for p in state.stack.parameters()]
+    state.take_average()
+    assert all(torch.equal(a, b) for a, b in zip(before, state.stack.parameters(), strict=True))
+    with pytest.raises(UserError, match="weight_average must be"):
+        TrainConfig(lr=1e-3, tokens=64, batch=64, weight_average=1.0)

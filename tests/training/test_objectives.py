@@ -15,11 +15,10 @@ from saebook.subject import blocks, unembedding
 from saebook.subject.model import Subject
 from saebook.subject.unembedding import Unembedding
 from saebook.training import objectives
-from saebook.training.buffers import RowBuffer
 from saebook.training.checkpoint import Checkpoint
 from saebook.training.config import Data, Method, Objective, TrainConfig
 from saebook.training.loop import TrainState, train
-from saebook.training.objectives import Reference
+from saebook.training.objectives import Reference, RowBuffer
 from saebook.training.store import Store
 from saebook.training.sweep import runs, sweep
 
@@ -132,7 +131,7 @@ def test_normalised_relu_under_every_objective_matches_whole_model_autograd(exac
     plain = plain_loss(exact, tokens, site, stack, objective)
     plain.backward()
     expected = {name: p.grad.clone() for name, p in stack.named_parameters()}
-    gradients = objectives.step_gradients(stack, Reference(exact, tokens, site), objective)
+    gradients = Reference(exact, tokens, site).step_gradients(stack, objective)
     assert gradients.total.sum().item() == pytest.approx(plain.item(), rel=1e-9)
     for name, parameter in stack.named_parameters():
         assert torch.allclose(parameter.grad, expected[name], rtol=1e-7, atol=1e-11), name
@@ -209,7 +208,7 @@ def test_every_architecture_works_under_every_objective(exact, tokens, pieces, a
     expected = torch.autograd.grad(plain.sum(), list(stack.parameters()))
     for parameter in stack.parameters():
         parameter.grad = torch.full_like(parameter, float("nan"))  # whatever was there must be overwritten
-    losses = objectives.step_gradients(stack, Reference(exact, tokens, site), objective, DEAD)
+    losses = Reference(exact, tokens, site).step_gradients(stack, objective, DEAD)
     assert torch.allclose(losses.total, plain, rtol=1e-9) and not losses.total.requires_grad
     for (name, parameter), gradient in zip(stack.named_parameters(), expected, strict=True):
         assert torch.allclose(parameter.grad, gradient, rtol=1e-7, atol=1e-11), name
@@ -222,7 +221,7 @@ def test_local_objective_is_the_own_loss_in_other_units(exact, tokens, architect
     stack, reference = shaken(architecture, site), Reference(exact, tokens, site)
     stack.step_gradients(reference.x, DEAD)
     own = {name: p.grad.clone() for name, p in stack.named_parameters()}
-    objectives.step_gradients(stack, reference, KINDS["local"], DEAD)
+    reference.step_gradients(stack, KINDS["local"], DEAD)
     for name, parameter in stack.named_parameters():
         assert torch.allclose(parameter.grad, own[name] * stack.error_unit() / site.d_in, rtol=1e-7, atol=1e-12), name
 
@@ -234,9 +233,9 @@ def test_dead_latents_reach_auxk_under_an_objective(small_subject, rows):
     train(RowBuffer(small_subject, site, rows, 64), [state])
     assert state.dead.any(1).all()
     (reference,) = RowBuffer(small_subject, site, rows, 64).batches(40, 41)
-    terms = objectives.step_gradients(state.stack, reference, KINDS["e2e"], state.dead).terms
+    terms = reference.step_gradients(state.stack, KINDS["e2e"], state.dead).terms
     assert set(terms) == {"kl", "auxiliary"} and (terms["auxiliary"] > 0).all()
-    assert objectives.step_gradients(state.stack, reference, KINDS["e2e"]).terms["auxiliary"].abs().max() == 0
+    assert reference.step_gradients(state.stack, KINDS["e2e"]).terms["auxiliary"].abs().max() == 0
     assert state.history[-1]["loss"] < state.history[0]["loss"]
 
 
@@ -262,7 +261,7 @@ def test_logits_never_exist_whole_and_lower_blocks_run_once(small_subject, token
     monkeypatch.setattr(blocks.Attention, "z", counted)
     with Largest() as largest:
         reference = Reference(small_subject, tokens, site)
-        objectives.step_gradients(stack, reference, KINDS["e2e"])
+        reference.step_gradients(stack, KINDS["e2e"])
     assert sum(ran) == 1 < len(ran)
     attention = 3 * len(tokens) * 4 * 32 * 32  # scores of three members and four heads
     assert largest.numel <= max(attention, 32 * 300) < 3 * tokens.numel() * 300
@@ -271,7 +270,7 @@ def test_logits_never_exist_whole_and_lower_blocks_run_once(small_subject, token
 def test_downstream_term_needs_a_later_position(small_subject, tokens):
     site = small_subject.site("resid_pre", 2)
     with pytest.raises(UserError, match="earlier layer"):
-        objectives.step_gradients(made(site, torch.float32), Reference(small_subject, tokens, site), KINDS["e2e+ds"])
+        Reference(small_subject, tokens, site).step_gradients(made(site, torch.float32), KINDS["e2e+ds"])
 
 
 @pytest.fixture(scope="module")
@@ -362,3 +361,32 @@ def test_sweep_of_objectives_is_stored_and_refuses_mixtures(small_subject, text_
         runs(small_subject, site, [*methods, plain], [0], data)
     with pytest.raises(UserError, match="no position skipped"):
         runs(small_subject, site, methods, [0], Data(source=data.source, skip=1))
+
+
+def test_massive_positions_count_in_no_downstream_error(exact, tokens):
+    """The twin leaves them out by hand; a position that is just within the limit counts."""
+    x = torch.tensor([[3.0, 4.0], [0.0, 5.0], [0.0, 50.0], [0.0, 50.1]], dtype=torch.float64)
+    assert objectives.typical(x[:3], 10.0).tolist() == [1, 1, 1]
+    assert objectives.typical(torch.cat([x, x[:2]]), 10.0).tolist() == [1, 1, 1, 0, 1, 1]
+    assert objectives.typical(x, None) is None
+
+    site, weight = exact.site("resid_pre", 0), Objective(downstream=1.5, massive=1.02)
+    reference = Reference(exact, tokens, site)
+    xhat = reference.x + 0.1 * torch.randn(2, *reference.x.shape, generator=torch.Generator().manual_seed(5)).double()
+    terms, gradient = objectives.pull(xhat, reference, weight)
+    errors = []
+    _, clean = reference.intervene.onwards(reference.activations, reference.later_sites)
+    for new in xhat:
+        _, later = reference.intervene.onwards(new.view_as(reference.activations), reference.later_sites)
+        of_sites = []
+        for a, b in zip(later, clean, strict=True):
+            length = b.norm(dim=-1)
+            kept = length <= 1.02 * length.flatten().median()
+            assert 0 < kept.sum() < kept.numel()
+            of_sites.append((a - b)[kept].square().mean())
+        errors.append(1.5 * torch.stack(of_sites).mean())
+    assert torch.allclose(terms["downstream"], torch.stack(errors))
+    (plain, _), whole = objectives.pull(xhat, reference, Objective(downstream=1.5)), terms["downstream"]
+    assert not torch.allclose(plain["downstream"], whole) and gradient.shape == xhat.shape
+    with pytest.raises(UserError, match="massive must be"):
+        Objective(downstream=1.0, massive=0.5)

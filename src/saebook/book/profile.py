@@ -33,7 +33,7 @@ PHASES = {
     ),
     "batches": (
         "saebook.training.buffers:ActivationBuffer.batches", "saebook.training.buffers:ActivationBuffer.sample",
-        "saebook.training.buffers:RowBuffer.batches", "saebook.training.buffers:RowBuffer.sample",
+        "saebook.training.objectives:RowBuffer.batches", "saebook.training.objectives:RowBuffer.sample",
     ),
     "starting the SAEs": ("saebook.sae.registry:build", "saebook.training.loop:_init_biases"),
     "SAE steps: encode, decode, gradients": (

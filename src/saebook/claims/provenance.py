@@ -1,7 +1,8 @@
 """The provenance of a result: one hash for each thing that its numbers depend on, so that a page can say what has changed.
 
-The library counts as far as a notebook reaches it: the modules that its imports and its paper's plans lead to, and the
-architectures that these name, over syntax trees without docstrings and comments. What a page shows besides its numbers
+The library counts as far as a notebook reaches it: the modules that its imports and its plan lead to, of the papers' own the
+definitions alone (`claims.definitions`), and the architectures that these name, over syntax trees without docstrings and
+comments. What a page shows besides its numbers
 (prose, the claims' rows) has hashes of its own, which make the page stale but not the result.
 """
 
@@ -12,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from saebook.claims import ledger
+from saebook.claims import definitions, ledger
 from saebook.common import fingerprint, paths, sidecar
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget
@@ -41,7 +42,7 @@ def parts(name: str, budget: Budget, corpus_hash: str | None = None) -> dict[str
     return {
         "notebook": _hash("\0".join(code)),
         "parameters": _hash(json.dumps(budget.plain(), sort_keys=True)),
-        "library": _hash(*(path + digest for path, digest in sources(card.paper, code).items())),
+        "library": _hash(*(path + digest for path, digest in sources(card.paper, card.plan, code).items())),
         "lock": _file(paths.root() / "requirements.lock"),
         "corpus": _corpus(budget, corpus_hash),
         "subject": _subject(getattr(budget, "subject", "")),
@@ -57,20 +58,26 @@ def changed(before: Any, now: dict[str, str], page: bool = False) -> list[str]:
     return [name for name in now if (page or name not in PAGE_ONLY) and known.get(name) != now[name]]
 
 
-def sources(paper: str, code: list[str]) -> dict[str, str]:
-    """The library's files that the `code` cells of a notebook of `paper` depend on: path -> hash of its syntax tree."""
+def sources(paper: str, plan: str, code: list[str]) -> dict[str, str]:
+    """What the `code` cells of a notebook of `paper` with this `plan` depend on in the library: path -> hash.
+
+    Of a module of the papers only the definitions that are reached count, of any other file its whole syntax tree.
+    """
     home = _home()
     opened = home / _OPENED
-    names = [name for text in [*map(_python, code), opened.read_text("utf-8")] for name in _imported(text)]
-    plans = f"saebook.papers.{paper}.plans"
-    roots = [name for name in [*names, plans] if fingerprint.module_file(name, home)]
-    files = fingerprint.closure(roots, home, _PLUMBING)
-    own = [file for module, file in files.items() if module.startswith(f"saebook.papers.{paper}")]
-    constants = set().union(*map(_constants, [*map(_python, code), *(file.read_text("utf-8") for file in own)]))
+    script = "\n".join(map(_python, code))
+    places = [place for text in (script, opened.read_text("utf-8")) for place in definitions.used(text, home)]
+    plans = definitions.Place(f"saebook.papers.{paper}.plans", "PLANS", plan)
+    found = definitions.reached([*places, plans], home)
+    constants = found.constants() | _constants(script)
     named = [module for name, module in _architectures(home).items() if name in constants]
-    files |= fingerprint.closure(named, home, _PLUMBING)
-    chosen = sorted({*files.values(), opened})
-    return {file.relative_to(home).as_posix(): _tree(file.read_text("utf-8")) for file in chosen}
+    files = fingerprint.closure([*found.modules, *named], home, (*_PLUMBING, definitions.PAPERS))
+    hashes = {file.relative_to(home).as_posix(): _tree(file.read_text("utf-8")) for file in [*files.values(), opened]}
+    for module, written in found.written().items():
+        file = fingerprint.module_file(module, home)
+        assert file is not None
+        hashes[file.relative_to(home).as_posix()] = hashlib.sha256(written).hexdigest()[:16]
+    return dict(sorted(hashes.items()))
 
 
 @functools.lru_cache(maxsize=512)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from saebook.sae.kernels.active import Source, rows_of
+from saebook.sae.kernels.active import Source
 from saebook.sae.losses import Losses, MemberGradients
 from saebook.sae.registry import register
 from saebook.sae.topk import TopK
@@ -33,7 +33,9 @@ class MultiTopK(TopK):
     def member_gradients(self, i: int, x: Tensor, dead: Tensor | None = None) -> MemberGradients:
         own, wider = super().member_gradients(i, x, dead), TopK.member_gradients(self._wider(), i, x)
         terms = own.terms | {"wider": SHARE * wider.terms["reconstruction"]}
-        matrices = {name: _both(rows, wider.matrices[name]) for name, rows in own.matrices.items()}
+        matrices: dict[str, Tensor | list[Source]] = {
+            name: _both(rows, wider.matrices[name]) for name, rows in own.matrices.items()
+        }
         vectors = {name: vector + SHARE * wider.vectors[name] for name, vector in own.vectors.items()}
         return MemberGradients(terms, own.counts, matrices, vectors)
 
@@ -44,9 +46,7 @@ class MultiTopK(TopK):
         return wider
 
 
-def _both(own: Tensor | list[Source], wider: Tensor | list[Source]) -> Tensor | list[Source]:
-    """The gradient of a matrix: `own` plus `SHARE` times `wider`, both as sources."""
+def _both(own: Tensor | list[Source], wider: Tensor | list[Source]) -> list[Source]:
+    """The gradient of a matrix: `own` plus `SHARE` times `wider`."""
     assert isinstance(own, list) and isinstance(wider, list)
-    sources = [*own, *(Source(active, SHARE * values, table) for active, values, table in wider)]
-    # Adam's loops take two sources and no more. With AuxK's there are three, and the rows are added up beforehand.
-    return sources if len(sources) <= 2 else rows_of(sources)
+    return [*own, *(Source(active, SHARE * values, table) for active, values, table in wider)]

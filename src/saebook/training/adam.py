@@ -138,8 +138,8 @@ class Adam:
 
 
 def _sources(rows: Tensor | list[Source]) -> tuple[tuple, tuple] | None:
-    """One or two sources as `numba_entries.update_by_entries` takes them; None where the gradient is no sum over entries."""
-    if isinstance(rows, Tensor):
+    """One or two sources as `numba_entries.update_by_entries` takes them; None where there are more, or the gradient is dense."""
+    if isinstance(rows, Tensor) or len(rows) > 2:
         return None
     entries = [
         (*s.active.by_latent(), s.values.numpy(), s.table.numpy()) for s in rows if isinstance(s.active, Entries)

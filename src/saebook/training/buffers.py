@@ -1,8 +1,8 @@
-"""Batches for training: of a subject's activations, or of whole rows of text held at a site.
+"""Batches of a subject's activations for training. `training.objectives` has those of whole rows of text.
 
 Activations come in chunks of rows of text (`training.activation_store`). Some chunks at a time are a window, whose tokens are
-put in a random order and cut into batches. Rows stay whole where a loss looks at what the subject makes of a reconstruction.
-Either way a batch is a function of the seed and its number alone. Letters: B tokens in a batch, D d_in, T positions.
+put in a random order and cut into batches. A batch is a function of the seed and its number alone. Letters: B tokens in a
+batch, D d_in, T positions.
 """
 
 import functools
@@ -21,7 +21,6 @@ from saebook.subject.model import Site, Subject
 from saebook.training import activation_store, prefetch
 from saebook.training.activation_store import SiteActivations
 from saebook.training.config import Data, TrainConfig
-from saebook.training.objectives import Reference
 
 
 @dataclass(frozen=True)
@@ -185,37 +184,3 @@ class ActivationBuffer:
             return _Window(held.flatten(0, 1), np.arange(done) * length)
         firsts = [store.first_row(chunk) + np.arange(size) * length for chunk, size in zip(chunks, sizes, strict=True)]
         return _Window(store.kept(), np.concatenate(firsts))
-
-
-class RowBuffer:
-    """Batches of whole rows, `batch` tokens in all; every pass over the text has its own order. A batch is a `Reference`.
-
-    Raises `UserError` when `batch` is not a whole number of rows, or more than there are.
-    """
-
-    scale = 1.0  # activations as they are: the weights of an objective are in their units
-
-    def __init__(self, subject: Subject, site: Site, rows: np.ndarray, batch: int, seed: int = 0):
-        self.subject, self.site, self.rows, self.batch, self.seed = subject, site, rows, batch, seed
-        self.count = batch // rows.shape[1]
-        if batch % rows.shape[1] or not 0 < self.count <= len(rows):
-            raise UserError(
-                f"a batch of {batch} tokens must be a whole number of rows of {rows.shape[1]} tokens, at most {len(rows)} rows"
-            )
-
-    def sample(self, count: int) -> Tensor:
-        """At least `count` activations [n, D] of the first batches, as far as there are, for initialisation."""
-        batches = min(math.ceil(count / self.batch), len(self.rows) // self.count)
-        parts = [self.subject.activations(self._tokens(step), self.site).flatten(0, 1) for step in range(batches)]
-        return torch.cat(parts).clone()
-
-    def batches(self, start: int, steps: int) -> Iterator[Reference]:
-        """Batches with the numbers from `start` up to `steps`, that one left out."""
-        for step in range(start, steps):
-            yield Reference(self.subject, self._tokens(step), self.site)
-
-    def _tokens(self, step: int) -> Tensor:
-        per_pass = len(self.rows) // self.count
-        order = np.random.default_rng([self.seed, step // per_pass]).permutation(len(self.rows))
-        chosen = order[step % per_pass * self.count :][: self.count]
-        return torch.from_numpy(self.rows[np.sort(chosen)].astype(np.int64)).to(self.subject.device)

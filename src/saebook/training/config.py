@@ -1,7 +1,7 @@
 """Validated configurations of a sweep: methods, members, training and text."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,17 +13,24 @@ from saebook.text.held_out import JUDGING, PARTS
 
 @dataclass(frozen=True)
 class Objective:
-    """Weights of the terms: error at the site, KL of the predictions, and (in all) errors at the later residual positions."""
+    """Weights of the terms: error at the site, KL of the predictions, and (in all) errors at the later residual positions.
+
+    With `massive`, a later position whose activation is more than so many times as long as the median there counts in no
+    error at that place (`training.objectives.typical`); None for all of them, as in the e2e paper.
+    """
 
     reconstruction: float = 0.0
     kl: float = 0.0
     downstream: float = 0.0
+    massive: float | None = None
 
     def __post_init__(self) -> None:
-        weights = {field.name: getattr(self, field.name) for field in fields(self)}
+        weights = {name: getattr(self, name) for name in ("reconstruction", "kl", "downstream")}
         for name, weight in weights.items():
             _require(math.isfinite(weight) and weight >= 0, name, weight, "a finite weight of at least 0")
         _require(any(weights.values()), "objective", weights, "at least one weight above 0")
+        at_least = self.massive is None or 1 < self.massive < math.inf
+        _require(at_least, "massive", self.massive, "a finite number of median lengths above 1, or nothing")
 
     @property
     def local(self) -> bool:
@@ -38,7 +45,8 @@ class TrainConfig:
     `resample_at`: when dead latents are resampled (Gated paper, appendix D, after Bricken et al. 2023); dead means silent
     for `dead_share` of all steps. `rewarm_share`: after it the learning rate climbs again from a tenth. `cosine_to`: instead
     of a constant and a linear decay to zero, a cosine down to this share (e2e paper, appendix D). `clip_norm`: the largest
-    norm that the gradient of one SAE may have.
+    norm that the gradient of one SAE may have. `weight_average`: the SAE is the moving average of the weights over the
+    steps with this decay, instead of the last ones (Top-k paper, appendix A.5).
     """
 
     lr: float
@@ -54,6 +62,7 @@ class TrainConfig:
     rewarm_share: float = 0.05
     cosine_to: float | None = None
     clip_norm: float | None = None
+    weight_average: float | None = None
 
     def __post_init__(self) -> None:
         _require(_positive(self.lr), "lr", self.lr, "a finite number above 0")
@@ -71,6 +80,8 @@ class TrainConfig:
         _require(
             self.clip_norm is None or _positive(self.clip_norm), "clip_norm", self.clip_norm, "a finite number above 0"
         )
+        decay = self.weight_average
+        _require(decay is None or 0 < decay < 1, "weight_average", decay, "above 0 and below 1, or nothing")
 
     @property
     def steps(self) -> int:

@@ -24,9 +24,7 @@ from saebook.sae.kernels.padded import topk_gradients
 from saebook.sae.kernels.plain import Adam, Matrices
 from saebook.sae.kernels.products import Products
 from saebook.sae.losses import Losses
-from saebook.training import objectives
-from saebook.training.loop import DEAD_EVERY, TrainState
-from saebook.training.objectives import Reference
+from saebook.training.loop import DEAD_EVERY, Text, TrainState
 
 if TYPE_CHECKING:
     from saebook.sae.topk import TopK
@@ -93,15 +91,16 @@ class GraphedState(TrainState):
     # The interface of `TrainState` ------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def steps(self, batches: Sequence[Tensor | Reference], first: int) -> None:
+    def steps(self, batches: Sequence[Tensor | Text], first: int) -> None:
         for step, batch in enumerate(batches, first):
             self._write_rates()
             self._number.fill_(step)  # a number travels with the launch: nothing is copied from the host
-            if isinstance(batch, Reference):
-                self._end_to_end_step(batch)
-            else:
+            if isinstance(batch, Tensor):
                 self._input.copy_(batch, non_blocking=True)
                 self._launch()
+            else:
+                self._end_to_end_step(batch)
+            self._add_to_average(slice(None))
             if self._is_read(step):
                 loss, l0, dead = self._reading.tolist()
                 self.history.append({"step": step, "loss": loss, "l0": l0, "dead": dead})
@@ -159,10 +158,10 @@ class GraphedState(TrainState):
             for part in self._parts:
                 self._end(part, self._part_step(part, z, adam))
 
-    def _end_to_end_step(self, batch: Reference) -> None:
+    def _end_to_end_step(self, batch: Text) -> None:
         """One step under an objective, from gradients that were taken for the whole stack."""
         assert self.objective is not None
-        losses = objectives.step_gradients(self.stack, batch, self.objective, self.dead)
+        losses = batch.step_gradients(self.stack, self.objective, self.dead)
         adam = self._begin()
         for part in self._parts:
             m, gradients = part.members, {}

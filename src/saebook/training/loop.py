@@ -22,19 +22,25 @@ from saebook.sae.kernels import threads
 from saebook.sae.kernels.active import Source
 from saebook.sae.kernels.precision import Precision
 from saebook.sae.losses import Losses, MemberGradients
-from saebook.training import objectives
 from saebook.training.adam import Adam, Rate
 from saebook.training.checkpoint import Checkpoint
 from saebook.training.config import Objective, TrainConfig
-from saebook.training.objectives import Reference
 
 _LOG_EVERY = 20  # steps between two readings of the losses: each reading waits for the device
 DEAD_EVERY = 16  # steps between two looks at which latents are dead: each waits for the device
 _SCORED, _SCORED_AT_ONCE = 8192, 512  # activations whose loss decides what a dead latent is pointed at
 
 
+class Text(Protocol):
+    """A batch that is whole rows of text, for objectives that look past the site: `training.objectives` has the implementation."""
+
+    def step_gradients(self, stack: SAEStack, objective: Objective, dead: Tensor | None = None) -> Losses:
+        """Gradients of the objective for every member of `stack` into `.grad`."""
+        ...
+
+
 class Buffer(Protocol):
-    """The interface of the batches for `train`; `training.buffers` has two implementations."""
+    """The interface of the batches for `train`: of `training.buffers`, and of `training.objectives` for whole rows."""
 
     batch: int
     seed: int
@@ -43,7 +49,7 @@ class Buffer(Protocol):
         """About `count` activations [n, D] for initialisation and resampling."""
         ...
 
-    def batches(self, start: int, steps: int) -> Iterator[Tensor] | Iterator[Reference]:
+    def batches(self, start: int, steps: int) -> Iterator[Tensor] | Iterator[Text]:
         """Batches number `start` to `steps`: activations [B, D], or whole rows of text."""
         ...
 
@@ -52,7 +58,7 @@ class Buffer(Protocol):
 class TrainState:
     """One stack in training: its optimiser, and how long each latent has been silent.
 
-    Without an `objective` the stack's own loss is taken, on activations; with one, each batch is a `Reference`. Parameters
+    Without an `objective` the stack's own loss is taken, on activations; with one, each batch is a `Text`. Parameters
     named in `fixed` are held at zero. `precision` is that of products (`sae.kernels.precision`). `compiled` says whether
     steps go through `sae.kernels`, which need a CPU; plain PyTorch is the alternative. Raises `UserError` for a `fixed`
     parameter that the stack does not have.
@@ -68,6 +74,7 @@ class TrainState:
     adam: Adam = field(init=False)
     silent: Tensor = field(init=False)  # [S, M] tokens since a latent last fired
     dead: Tensor = field(init=False)  # [S, M] the latents that AuxK is to revive
+    average: dict[str, Tensor] = field(init=False)  # of each parameter over the steps, from zero; empty without it
     resampled: int | None = None
     history: list[dict] = field(default_factory=list)
 
@@ -80,10 +87,12 @@ class TrainState:
         shape = (len(self.stack.members), self.stack.d_sae)
         self.silent = torch.zeros(shape, dtype=torch.long, device=self.stack.W_enc.device)
         self.dead = torch.zeros_like(self.silent, dtype=torch.bool)
+        averaged = self.stack.named_parameters() if self.training.weight_average else ()
+        self.average = {name: torch.zeros_like(p, requires_grad=False) for name, p in averaged}
         self._hold_fixed(slice(None))
 
     @torch.no_grad()
-    def steps(self, batches: Sequence[Tensor | Reference], first: int) -> None:
+    def steps(self, batches: Sequence[Tensor | Text], first: int) -> None:
         """Steps `first` and following, one a batch: gradients, projection, Adam, renormalisation (Bricken's order).
 
         Only the first of them may be a multiple of `DEAD_EVERY`, at which the dead latents are looked up. Where the loss is
@@ -103,7 +112,7 @@ class TrainState:
             read = {"loss": loss, "l0": l0, "dead": dead}
             self.history.append({"step": step, **{name: [float(one) for one in value] for name, value in read.items()}})
 
-    def step(self, batch: Tensor | Reference, step: int) -> None:
+    def step(self, batch: Tensor | Text, step: int) -> None:
         """One step on a batch."""
         self.steps([batch], step)
 
@@ -115,13 +124,14 @@ class TrainState:
             gradients = self.stack.member_gradients(i, z, dead)
             self.adam.member(i, gradients, self._rate(step), self.training.clip_norm)
             self._hold_fixed(i)
+            self._add_to_average(i)
             self.silent[i].add_(self.training.batch).masked_fill_(gradients.fired, 0)
             if self._is_read(step):
                 total = functools.reduce(torch.add, gradients.terms.values())
                 readings[step] = total, gradients.l0(len(z)), self._dead_share(self.silent[i])
         return readings
 
-    def _step(self, batch: Tensor | Reference, step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _step(self, batch: Tensor | Text, step: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         """One step of all members together; loss, L0 and share of dead latents of each."""
         losses = self._gradients(batch)
         if self.compiled:
@@ -129,6 +139,7 @@ class TrainState:
         else:
             self.adam.stack(self._rate(step), self.training.clip_norm)
         self._hold_fixed(slice(None))
+        self._add_to_average(slice(None))
         self.silent.add_(self.training.batch).masked_fill_(losses.fired, 0)
         if not self._is_read(step):
             return []
@@ -162,10 +173,29 @@ class TrainState:
         for name in self.fixed:
             getattr(self.stack, name)[members].zero_()
 
-    def _gradients(self, batch: Tensor | Reference) -> Losses:
-        if isinstance(batch, Reference):
+    @torch.no_grad()
+    def _add_to_average(self, members: int | slice) -> None:
+        for name, average in self.average.items():
+            decay = self.training.weight_average
+            assert decay is not None
+            average[members].lerp_(getattr(self.stack, name)[members], 1 - decay)
+
+    @torch.no_grad()
+    def take_average(self) -> None:
+        """After the last step: the weights become their average, which began at zero and is corrected for it as Adam's are.
+
+        Without `weight_average` nothing changes. Decoder rows are left as they come out, a little shorter than one: to
+        lengthen them would change reconstructions.
+        """
+        for name, average in self.average.items():
+            decay = self.training.weight_average
+            assert decay is not None
+            getattr(self.stack, name).copy_(average / (1 - decay**self.training.steps))
+
+    def _gradients(self, batch: Tensor | Text) -> Losses:
+        if not isinstance(batch, Tensor):
             assert self.objective is not None
-            return objectives.step_gradients(self.stack, batch, self.objective, self.dead)
+            return batch.step_gradients(self.stack, self.objective, self.dead)
         z = self.stack.prepare(batch)[0]
         return (self.stack.step_gradients if self.compiled else self.stack.plain_gradients)(z, self.dead)
 
@@ -200,7 +230,7 @@ class TrainState:
         """Everything that a checkpoint must keep."""
         return {
             "stack": self.stack.state_dict(), "adam": self.adam.state(), "silent": self.silent, "dead": self.dead,
-            "resampled": self.resampled, "history": self.history,
+            "resampled": self.resampled, "history": self.history, "average": self.average,
         }  # fmt: skip
 
     def restore(self, state: dict) -> None:
@@ -208,7 +238,7 @@ class TrainState:
         self.stack.load_state_dict(state["stack"])
         self.adam.restore(state["adam"])
         self.silent, self.dead = state["silent"], state["dead"]
-        self.resampled, self.history = state["resampled"], state["history"]
+        self.resampled, self.history, self.average = state["resampled"], state["history"], state["average"]
 
 
 def train(
@@ -247,20 +277,22 @@ def train(
             if checkpoint and done < total and time.monotonic() - saved > save_every:
                 checkpoint.save({"step": done, "jobs": [state.state() for state in states]})
                 saved = time.monotonic()
+    for state in states:
+        state.take_average()
 
 
 def _blocks(
-    batches: Iterator[Tensor] | Iterator[Reference], start: int, states: Sequence[TrainState]
-) -> Iterator[tuple[int, list[Tensor] | list[Reference]]]:
+    batches: Iterator[Tensor] | Iterator[Text], start: int, states: Sequence[TrainState]
+) -> Iterator[tuple[int, list[Tensor] | list[Text]]]:
     """`batches`, the first of number `start`, in blocks of those that a state may take at one call, each with its first number.
 
-    A block ends before a step that resamples or that looks up which latents are dead. A `Reference` holds the text's whole
+    A block ends before a step that resamples or that looks up which latents are dead. A `Text` holds the rows' whole
     way through the model and goes alone.
     """
     resampled = {step for state in states for step in state.training.resample_steps()}
     first, block = start, []
     for step, batch in enumerate(batches, start):
-        if block and (isinstance(batch, Reference) or step % DEAD_EVERY == 0 or step in resampled):
+        if block and (not isinstance(batch, Tensor) or step % DEAD_EVERY == 0 or step in resampled):
             yield first, block
             first, block = step, []
         block.append(batch)

@@ -1,12 +1,17 @@
 """Objectives that judge a reconstruction at the site, by the model's predictions, or at the positions in between.
 
+`training.run` imports this module by name, so its source is in the keys of runs with an objective and in no others.
+
 The e2e paper's three objectives (sections 2.2 and 2.3, Eq. 1), with the means of its code: mean squared errors run over the
 width, the KL divergence is that of the original predictions from the new ones, per token. Penalties belong to the SAE, and
 every architecture works with every objective (`SAEStack.pulled`). Letters: S SAEs, N = B*T tokens, D d_model, V vocabulary.
 """
 
 import functools
+import math
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,15 +56,14 @@ class Reference:
                 self._clean = (hidden, *partition, [one.flatten(0, 1) for one in later])
         return self._clean
 
+    def step_gradients(self, stack: SAEStack, objective: Objective, dead: Tensor | None = None) -> Losses:
+        """Gradients of `objective` plus the stack's own penalties, for every member, into `.grad`.
 
-def step_gradients(stack: SAEStack, reference: Reference, objective: Objective, dead: Tensor | None = None) -> Losses:
-    """Gradients of `objective` plus the stack's own penalties, for every member, into `.grad`.
-
-    The total is O(xhat) + c P (`SAEStack.pulled`): L1 is lambda/D ||f||_1 as in the e2e paper, Gated adds its auxiliary
-    term over D, TopK its AuxK of the `dead` latents at variance/D. Raises `UserError` where no later position exists.
-    """
-    at_once = members_at_once(objective, len(reference.x), reference.x.device.type)
-    return stack.pulled(reference.x, lambda xhat: pull(xhat, reference, objective), at_once, dead)
+        The total is O(xhat) + c P (`SAEStack.pulled`): L1 is lambda/D ||f||_1 as in the e2e paper, Gated adds its auxiliary
+        term over D, TopK its AuxK of the `dead` latents at variance/D. Raises `UserError` where no later position exists.
+        """
+        at_once = members_at_once(objective, len(self.x), self.x.device.type)
+        return stack.pulled(self.x, lambda xhat: pull(xhat, self, objective), at_once, dead)
 
 
 def members_at_once(objective: Objective, tokens: int, device: str) -> int:
@@ -83,14 +87,32 @@ def pull(xhat: Tensor, reference: Reference, objective: Objective) -> tuple[dict
             hidden = hidden.reshape(len(new), len(reference.x), -1)
             terms["kl"] = objective.kl * kl(hidden, clean_hidden, lse, mean, reference.subject.unembedding)
         if objective.downstream:
-            errors = [_mse(a.reshape(len(new), *b.shape), b) for a, b in zip(later, clean_later, strict=True)]
+            errors = [
+                _mse(a.reshape(len(new), *b.shape), b, typical(b, objective.massive))
+                for a, b in zip(later, clean_later, strict=True)
+            ]
             terms["downstream"] = objective.downstream * sum(errors) / len(errors)
     (gradient,) = torch.autograd.grad(functools.reduce(torch.add, terms.values()).sum(), new)
     return {name: term.detach() for name, term in terms.items()}, gradient
 
 
-def _mse(new: Tensor, old: Tensor) -> Tensor:
-    return (new - old).square().mean((1, 2))
+def typical(x: Tensor, massive: float | None) -> Tensor | None:
+    """Which of the activations `x` [N, D] are at most `massive` times as long as their median, as 0 and 1 [N]; None for all.
+
+    In a deep model a few positions carry activations a hundred times as long as the rest (Sun et al. 2024). A mean squared
+    error over all positions is about those few alone.
+    """
+    if massive is None:
+        return None
+    norms = torch.linalg.vector_norm(x, dim=-1)
+    return (norms <= massive * norms.median()).to(x.dtype)
+
+
+def _mse(new: Tensor, old: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Mean squared errors [S] of `new` [S, N, D], over all positions or those that are 1 in `kept` [N]."""
+    if kept is None:
+        return (new - old).square().mean((1, 2))
+    return ((new - old).square().mean(2) * kept).sum(1) / kept.sum()
 
 
 class _KL(torch.autograd.Function):
@@ -117,3 +139,37 @@ def kl(hidden: Tensor, clean: Tensor, lse: Tensor, mean: Tensor, unembedding: Un
     `lse` and `mean` are the `log_partition` of `clean`; differentiable with respect to `hidden`.
     """
     return _KL.apply(hidden, clean, lse, mean, unembedding)
+
+
+class RowBuffer:
+    """Batches of whole rows, `batch` tokens in all; every pass over the text has its own order. A batch is a `Reference`.
+
+    Raises `UserError` when `batch` is not a whole number of rows, or more than there are.
+    """
+
+    scale = 1.0  # activations as they are: the weights of an objective are in their units
+
+    def __init__(self, subject: Subject, site: Site, rows: np.ndarray, batch: int, seed: int = 0):
+        self.subject, self.site, self.rows, self.batch, self.seed = subject, site, rows, batch, seed
+        self.count = batch // rows.shape[1]
+        if batch % rows.shape[1] or not 0 < self.count <= len(rows):
+            raise UserError(
+                f"a batch of {batch} tokens must be a whole number of rows of {rows.shape[1]} tokens, at most {len(rows)} rows"
+            )
+
+    def sample(self, count: int) -> Tensor:
+        """At least `count` activations [n, D] of the first batches, as far as there are, for initialisation."""
+        batches = min(math.ceil(count / self.batch), len(self.rows) // self.count)
+        parts = [self.subject.activations(self._tokens(step), self.site).flatten(0, 1) for step in range(batches)]
+        return torch.cat(parts).clone()
+
+    def batches(self, start: int, steps: int) -> Iterator[Reference]:
+        """Batches with the numbers from `start` up to `steps`, that one left out."""
+        for step in range(start, steps):
+            yield Reference(self.subject, self._tokens(step), self.site)
+
+    def _tokens(self, step: int) -> Tensor:
+        per_pass = len(self.rows) // self.count
+        order = np.random.default_rng([self.seed, step // per_pass]).permutation(len(self.rows))
+        chosen = order[step % per_pass * self.count :][: self.count]
+        return torch.from_numpy(self.rows[np.sort(chosen)].astype(np.int64)).to(self.subject.device)

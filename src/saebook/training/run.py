@@ -17,12 +17,13 @@ from saebook.sae.kernels import precision
 from saebook.subject.model import Site, Subject
 from saebook.text.held_out import held_out
 from saebook.text.tokens import tokens
-from saebook.training.buffers import ActivationBuffer, RowBuffer
+from saebook.training.buffers import ActivationBuffer
 from saebook.training.checkpoint import Checkpoint
 from saebook.training.config import Data, Method
 from saebook.training.loop import TrainState, train
 
 ON_CUDA = "saebook.training.graphed"  # imported by name: its source is in the keys of runs on a GPU and in no others
+END_TO_END = "saebook.training.objectives"  # likewise, of runs with an objective
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ def train_and_measure(
     if runs[0][0].objective is None:
         buffer = ActivationBuffer.for_run(subject, site, rows, training, data)
     else:
-        buffer = RowBuffer(subject, site, rows, training.batch, data.order_seed or 0)
+        buffer = importlib.import_module(END_TO_END).RowBuffer(
+            subject, site, rows, training.batch, data.order_seed or 0
+        )
     groups: dict[Method, list[int]] = {}
     for number, (method, _) in enumerate(runs):
         groups.setdefault(method, []).append(number)

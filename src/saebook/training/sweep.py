@@ -26,7 +26,7 @@ from saebook.text.tokens import tokenizer_hash, tokens
 from saebook.training.activation_store import SiteActivations, collect
 from saebook.training.buffers import ActivationBuffer
 from saebook.training.config import Data, Method
-from saebook.training.run import ON_CUDA, Trained, train_and_measure
+from saebook.training.run import END_TO_END, ON_CUDA, Trained, train_and_measure
 from saebook.training.store import Store, key_of
 
 _TRAINING = "saebook.training.run"  # the module whose closure makes the numbers of every run
@@ -124,9 +124,13 @@ def _collect(
     return places
 
 
-def source(architecture: str, device: str = "cpu") -> str:
-    """The part of a run's key that is about source: a hash of all that trains and measures this `architecture` on a device."""
-    return fingerprint.of(_TRAINING, registry.get(architecture).__module__, *([ON_CUDA] if device == "cuda" else []))
+def source(architecture: str, device: str = "cpu", end_to_end: bool = False) -> str:
+    """The part of a run's key that is about source: a hash of all that trains and measures this `architecture` on a device.
+
+    `end_to_end` says whether it is trained under an objective.
+    """
+    further = [ON_CUDA] * (device == "cuda") + [END_TO_END] * end_to_end
+    return fingerprint.of(_TRAINING, registry.get(architecture).__module__, *further)
 
 
 def _by_order(
@@ -177,7 +181,8 @@ def _key(shared: dict, method: Method, member: Member, data: Data) -> str:
     # The grid a run was part of is not part of the run, nor is what a page calls it.
     alone = asdict(replace(method, sparsities=(member.sparsity,), name=""))
     own = {"method": alone, "seed": member.seed, "data": asdict(data)}
-    return key_of(shared | own | {"source": source(method.architecture, shared["device"])})
+    made_by = source(method.architecture, shared["device"], method.objective is not None)
+    return key_of(shared | own | {"source": made_by})
 
 
 def _row(method: Method, member: Member, key: str, store: Store) -> dict:

@@ -89,6 +89,14 @@ def test_later_errors_equal_those_of_a_plain_pass(small_subject, tmp_path):
     assert row.mse == pytest.approx(error.mean().item(), rel=1e-4)
     assert row.mse_after_0 == pytest.approx(error[:, 1:].mean().item(), rel=1e-4)
 
+    masked = comparison.later_errors(pd.DataFrame([run]), small_subject, site, rows, store, massive=1.02)
+    length = seen[False].norm(dim=-1)
+    kept = length <= 1.02 * length.flatten().median()
+    assert 0 < kept[:, 1:].sum() < kept[:, 1:].numel()
+    row = masked.set_index("position").loc["blocks.2.hook_resid_pre"]
+    assert row.mse == pytest.approx(error[kept].mean().item(), rel=1e-4)
+    assert row.mse_after_0 == pytest.approx(error[:, 1:][kept[:, 1:]].mean().item(), rel=1e-4)
+
 
 def test_errors_are_compared_at_equal_added_loss():
     rows = [

@@ -1,10 +1,18 @@
 """Typed budgets of the chapters of the e2e paper, by the name of the plan. Nothing here needs PyTorch."""
 
+from typing import Annotated
+
+from annotated_types import Gt
+
 from saebook.common.limits import Budget, Positive, Rate, Several, SweepBudget, Width
 
 
 class ThreeObjectives(SweepBudget):
-    """Local, end-to-end and end-to-end + downstream SAEs of width `d_sae`; `downstream` weighs the last one's errors."""
+    """Local, end-to-end and end-to-end + downstream SAEs of width `d_sae`; `downstream` weighs the last one's errors.
+
+    `massive` leaves out of those errors, in training and in figures, later positions with activations more than so many
+    times as long as the median there; None leaves out none, as in the paper.
+    """
 
     d_sae: Width
     local_sparsities: Several[Positive]
@@ -14,6 +22,7 @@ class ThreeObjectives(SweepBudget):
     e2e_lr: Rate
     ds_lr: Rate
     downstream: Positive
+    massive: Annotated[Positive, Gt(1)] | None = None
 
 
 BUDGETS: dict[str, type[Budget]] = {

@@ -16,7 +16,7 @@ from saebook.evaluation.intervals import Interval, bootstrap_interval
 from saebook.evaluation.pareto import CE_INCREASE, matched_ratio, value_at, with_increase
 from saebook.sae.base import SAEStack
 from saebook.subject.model import Site, Subject
-from saebook.training.objectives import Reference
+from saebook.training.objectives import Reference, typical
 from saebook.training.store import Store
 
 CE, ALIVE = CE_INCREASE, "alive_elements"
@@ -88,11 +88,13 @@ def loaded(row, store: Store | None = None) -> SAEStack:
 
 @torch.no_grad()
 def later_errors(
-    table: pd.DataFrame, subject: Subject, site: Site, rows: Tensor, store: Store | None = None
-) -> pd.DataFrame:
+    table: pd.DataFrame, subject: Subject, site: Site, rows: Tensor, store: Store | None = None,
+    massive: float | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Mean squared error per dimension of every SAE of a sweep's `table`, at the site and at each later residual position.
 
-    One line per SAE and position: method, seed, sparsity, added cross-entropy, `mse` over all tokens, `mse_after_0` without position 0.
+    One line per SAE and position: method, seed, sparsity, added cross-entropy, `mse` over all tokens, `mse_after_0` without
+    position 0. Tokens whose activation is more than `massive` times as long as the median there count in neither.
     """
     saes = [loaded(row, store).to(subject.device) for row in table.itertuples()]
     sums: dict[tuple[int, str], np.ndarray] = {}
@@ -102,20 +104,27 @@ def later_errors(
             own, places = reference.activations, reference.later_sites
             _, clean = reference.intervene.onwards(own, places)
             names = [site.hook_name, *(place.hook_name for place in places)]
+            kept = [_kept(one, massive) for one in (own, *clean)]
             for i, sae in enumerate(saes):
                 xhat = sae.reconstruct(reference.x)[0].view_as(own)
                 _, later = reference.intervene.onwards(xhat, places)
-                for name, new, old in zip(names, [xhat, *later], [own, *clean], strict=True):
-                    error = (new - old).double().square().mean(-1)
-                    totals = np.array([float(error.sum()), float(error[:, 1:].sum())])
-                    sums[i, name] = sums.get((i, name), 0.0) + totals
+                for name, new, old, counts in zip(names, [xhat, *later], [own, *clean], kept, strict=True):
+                    error = (new - old).double().square().mean(-1) * counts
+                    totals = [error.sum(), error[:, 1:].sum(), counts.sum(), counts[:, 1:].sum()]
+                    sums[i, name] = sums.get((i, name), 0.0) + np.array([float(total) for total in totals])
             progress.update(len(part))
     lines = []
-    for (i, name), (all_, rest) in sums.items():
+    for (i, name), (all_, rest, tokens, after) in sums.items():
         of_run = {column: table.iloc[i][column] for column in ("method", "seed", "sparsity", CE)}
-        means = {"mse": all_ / rows.numel(), "mse_after_0": rest / rows[:, 1:].numel()}
+        means = {"mse": all_ / tokens, "mse_after_0": rest / after}
         lines.append(of_run | {"position": name} | means)
     return pd.DataFrame(lines)
+
+
+def _kept(x: Tensor, massive: float | None) -> Tensor:
+    """Which tokens of activations `x` [B, T, D] count, as 0 and 1 [B, T]."""
+    kept = typical(x.flatten(0, 1), massive)
+    return x.new_ones(x.shape[:2]) if kept is None else kept.view(x.shape[:2])
 
 
 def errors_at_level(errors: pd.DataFrame, level: float) -> pd.DataFrame:

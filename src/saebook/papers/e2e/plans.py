@@ -18,7 +18,11 @@ def three_objectives(budget: ThreeObjectives, site: Site) -> list[Method]:
     objectives = {
         "local": (Objective(reconstruction=1.0), budget.local_sparsities, budget.local_lr),
         "e2e": (Objective(kl=1.0), budget.e2e_sparsities, budget.e2e_lr),
-        "e2e+ds": (Objective(kl=0.5, downstream=budget.downstream), budget.ds_sparsities, budget.ds_lr),
+        "e2e+ds": (
+            Objective(kl=0.5, downstream=budget.downstream, massive=budget.massive),
+            budget.ds_sparsities,
+            budget.ds_lr,
+        ),
     }
     return [
         Method(
