@@ -45,7 +45,7 @@ def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
     by_id = {row.claim.id: row for row in rows}
     papers = []
     for paper, ids in HEADLINES.items():
-        shown = [_row(by_id[one], pages, "notebooks/") for one in ids if one in by_id and by_id[one].recorded]
+        shown = [described(by_id[one], pages, "notebooks/") for one in ids if one in by_id and by_id[one].recorded]
         if shown:
             told = bets.sentences([row for row in rows if row.claim.paper == paper])
             papers.append({"name": PAPERS[paper], "rows": shown, "sentences": told})
@@ -55,7 +55,7 @@ def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
 def bet_on(rows: Sequence[Standing], pages: set[str]) -> str:
     """The verdicts by what they rest on, as Markdown: what holds on a real model, what only small, and what does not."""
     groups = [
-        group | {"rows": [_row(row, pages, "notebooks/") for row in group["rows"]]} for group in bets.groups(rows)
+        group | {"rows": [described(row, pages, "notebooks/") for row in group["rows"]]} for group in bets.groups(rows)
     ]
     return render("saebook.book.site", "bets.md", groups=groups)
 
@@ -63,11 +63,17 @@ def bet_on(rows: Sequence[Standing], pages: set[str]) -> str:
 def table(rows: Sequence[Standing], pages: set[str]) -> str:
     """The ledger as HTML, judged claims first: whole without a script, narrowed by native controls with one."""
     order = sorted(rows, key=lambda row: (list(PAPERS).index(row.claim.paper), row.verdict not in _JUDGED))
-    words = [word for word in _ALL if any(row.verdict == word for row in rows)]
-    grades = [grade.value for grade in Grade if any(row.grade == grade for row in rows)]
-    papers = {paper: name for paper, name in PAPERS.items() if any(row.claim.paper == paper for row in rows)}
-    shown = [_row(row, pages, "notebooks/") for row in order]
-    return _html("ledger.html", rows=shown, verdicts=words, papers=papers, grades=grades)
+    shown = [described(row, pages, "notebooks/") for row in order]
+    return _html("ledger.html", rows=shown, **filters(rows))
+
+
+def filters(rows: Sequence[Standing]) -> dict[str, Any]:
+    """What the controls above a list of claims offer: the papers, verdicts and grades that occur in it."""
+    return {
+        "papers": {paper: name for paper, name in PAPERS.items() if any(row.claim.paper == paper for row in rows)},
+        "verdicts": [word for word in _ALL if any(row.verdict == word for row in rows)],
+        "grades": [grade.value for grade in Grade if any(row.grade == grade for row in rows)],
+    }
 
 
 def corrections(rows: Sequence[Standing]) -> str:
@@ -87,7 +93,8 @@ def _html(template: str, **values: Any) -> str:
     return without_blank_lines(render("saebook.book.site", template, **values))
 
 
-def _row(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
+def described(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
+    """A claim with its verdict in words, as the templates take it; `pages` are the chapters that a link may lead to."""
     claim = row.claim
     own = (
         row.own if row.own and row.own.verdict in _JUDGED else None

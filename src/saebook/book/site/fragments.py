@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from saebook.book.site import claim_tables, rate_grids, speed
+from saebook.book.site.forest import rows as forest
 from saebook.book.site.rate_grids import markdown_table
 from saebook.book.site.result_box import without_blank_lines
 from saebook.book.status import State
@@ -31,7 +32,7 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
     chapters = {state.name for state in states}
     parts = {
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
-        "bets.md": claim_tables.bet_on(rows, chapters), "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
+        "forest.html": forest.plot(rows, chapters), "bets.md": claim_tables.bet_on(rows, chapters), "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
         "verdicts.md": rules.meanings(), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
         "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
