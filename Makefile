@@ -6,12 +6,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v pyth
 BIN := .venv/bin
 STAMP := .venv/saebook-stamp
 
-.PHONY: book check test bench subject hooks clean help setup
+.PHONY: book check test browser bench subject hooks clean help setup
 
 help:
 	@echo "make book [TIER=cpu] [NAMES=...]       run the notebooks of a tier and render the book (default: cpu)"
 	@echo "make check                             lint, format and types: ruff and pyright (a minute)"
 	@echo "make test                              run the tests, and nbval over the notebooks"
+	@echo "make browser                           test the rendered book in a headless Chromium, after make book"
 	@echo "make bench [SECTIONS=...]              time training against other libraries (installs them once)"
 	@echo "make hooks                             run ruff and nbstripout before every commit of yours"
 	@echo "make subject NAME=...                  train an embedded subject model again"
@@ -41,6 +42,11 @@ check: $(STAMP)
 test: $(STAMP)
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests
 	@$(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+# axe-core comes in a package whose own dependencies are not needed.
+browser: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
+	@SAEBOOK_RENDERED=_build/html $(BIN)/python -m pytest -q -p no:cacheprovider tests/browser
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(SECTIONS)

@@ -14,6 +14,9 @@ import torch
 
 from saebook.text.prose import Document
 
+# Tests in a browser need a rendered book: `make browser`.
+collect_ignore = [] if "SAEBOOK_RENDERED" in os.environ else ["browser"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():

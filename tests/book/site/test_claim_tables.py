@@ -149,7 +149,7 @@ def test_headlines_leave_out_what_is_not_judged(rows, monkeypatch):
     assert "No verdict is recorded yet" in claim_tables.headlines(rows(), CHAPTERS)
     monkeypatch.setattr(claim_tables, "HEADLINES", {"gated": ("gated.a", "gated.none"), "e2e": ("e2e.c",)})
     html = claim_tables.headlines(rows(), CHAPTERS)
-    assert "Half &lt;as&gt; many." in html and "0.52, 95 % interval 0.37 to 0.64" in html and "Later." not in html
+    assert "Half &lt;as&gt; many." in html and "0.52 (0.37 to 0.64)" in html and "Later." not in html
 
 
 def test_headline_claims_are_in_the_ledger():

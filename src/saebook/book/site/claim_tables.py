@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from saebook.book.site import result_box
+from saebook.book.site.forest import drawing
 from saebook.book.site.result_box import without_blank_lines
 from saebook.claims import bets, ledger, noise, rules, standings, wording
 from saebook.claims.grades import Grade
@@ -45,11 +46,17 @@ def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
     by_id = {row.claim.id: row for row in rows}
     papers = []
     for paper, ids in HEADLINES.items():
-        shown = [described(by_id[one], pages, "notebooks/") for one in ids if one in by_id and by_id[one].recorded]
+        shown = [_headline(by_id[one], pages) for one in ids if one in by_id and by_id[one].recorded]
         if shown:
             told = bets.sentences([row for row in rows if row.claim.paper == paper])
             papers.append({"name": PAPERS[paper], "rows": shown, "sentences": told})
     return _html("headlines.html", papers=papers)
+
+
+def _headline(row: Standing, pages: set[str]) -> dict[str, Any]:
+    assert row.recorded is not None
+    picture = drawing.row(row.claim, row.verdict, row.recorded.value)
+    return described(row, pages, "notebooks/") | {"picture": picture}
 
 
 def bet_on(rows: Sequence[Standing], pages: set[str]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from saebook.book.site.forest import drawing
 from saebook.claims import noise, rules, wording
 from saebook.claims.reruns.controls import Word
 from saebook.claims.standings import Judgement, Standing, is_verdict
@@ -48,6 +49,7 @@ def _claim(row: Standing) -> dict[str, Any]:
         "verdict": judgement.verdict if judgement else row.verdict,
         "quantity": claim.quantity,
         "value": wording.sentence(judgement.value) if judgement else "",
+        "picture": drawing.row(claim, judgement.verdict, judgement.value) if judgement else "",
         "paper": wording.paper(claim),
         "rule": wording.rule(claim),
         "open": rules.still_open(claim, judgement.value) if judgement and is_verdict(judgement) else "",

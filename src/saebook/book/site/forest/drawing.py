@@ -11,12 +11,13 @@ from saebook.evaluation.intervals import Interval
 
 _ROW, _STEP = 22, 7  # pixels: the height of a row, and between the contrasts of an ordering
 
+_OPEN = '<rect class="open" x="-4.5" y="-4.5" width="9" height="9"/>'
 # A verdict is told by shape first and by colour second.
 MARKS = {
     Verdict.REPLICATES.value: '<circle r="5"/>',
     Verdict.PARTLY.value: '<path d="M-6 0 0-6 6 0 0 6Z"/>',
     Verdict.DOES_NOT.value: '<path class="stroke" d="M-4.5-4.5 4.5 4.5M-4.5 4.5 4.5-4.5"/>',
-    Verdict.UNDERPOWERED.value: '<rect class="open" x="-4.5" y="-4.5" width="9" height="9"/>',
+    Verdict.UNDERPOWERED.value: _OPEN,
 }
 
 
@@ -26,7 +27,10 @@ def mark(verdict: str) -> str:
 
 
 def row(claim: Claim, verdict: str, value: Value) -> str:
-    """The interval of a claim, or one for each contrast of an ordering, above the range that it asks for."""
+    """The interval of a claim, or one for each contrast of an ordering, above the range that it asks for.
+
+    A number that no verdict stands on is drawn open, as an undecided one is.
+    """
     intervals = _several(value)
     of, height = scale(claim, intervals), _ROW + _STEP * (len(intervals) - 1)
     parts = [_range(of, height)]
@@ -77,7 +81,7 @@ def _interval(of: Scale, one: Interval, verdict: str, y: float) -> list[str]:
         parts.append(_placed(LEFT, y, '<path d="M1 0 7-4 7 4Z"/>'))
     if ends[1] >= RIGHT:
         parts.append(_placed(RIGHT, y, '<path d="M-1 0-7-4-7 4Z"/>'))
-    return [*parts, _placed(of.place(one.mean), y, MARKS[verdict])]
+    return [*parts, _placed(of.place(one.mean), y, MARKS.get(verdict, _OPEN))]
 
 
 def _labels(of: Scale) -> list[tuple[float, str]]:
