@@ -71,9 +71,17 @@ def test_parts_of_other_words_are_not_linked():
 
 
 def test_code_maths_headings_and_links_are_left_alone():
-    for wrapper in (nodes.title, nodes.literal, nodes.literal_block, nodes.math, nodes.reference, nodes.raw):
+    for wrapper in (
+        nodes.title,
+        nodes.rubric,
+        nodes.literal,
+        nodes.literal_block,
+        nodes.math,
+        nodes.reference,
+        nodes.raw,
+    ):
         inner = wrapper("", "", nodes.Text("L0"))
-        made = document(inner if wrapper is nodes.literal_block else nodes.paragraph("", "", inner))
+        made = document(inner if wrapper in (nodes.literal_block, nodes.rubric) else nodes.paragraph("", "", inner))
         glossary.link_first_uses(made, TERMS)
         assert links(made) == [], wrapper
     made = document(nodes.paragraph("", "", nodes.emphasis("", "L0")))

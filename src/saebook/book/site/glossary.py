@@ -8,12 +8,14 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx import addnodes
+from sphinx_design.dropdown import dropdown_title
 
 PAGE = "book/glossary"
 # The term as written in the glossary, and its plural. In front of a hyphen or behind one it is part of another word.
 _WORD = r"(?<![\w\-/.]){}(?:s|es)?(?![\w\-]|\.\w)"
+# A link in what one clicks to open a box would be one control inside another.
 _NOT_PROSE = (
-    nodes.title, nodes.subtitle, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.reference,
+    nodes.title, nodes.subtitle, nodes.rubric, dropdown_title, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.reference,
     nodes.raw, nodes.term, nodes.comment, nodes.thead, addnodes.pending_xref, addnodes.download_reference, addnodes.toctree,
 )  # fmt: skip
 
