@@ -44,7 +44,35 @@ def test_runs_nearest_to_a_level_come_with_all_their_lines():
     assert picking.common_l0(sweeps()) == pytest.approx((5 / 0.9 * 25) ** 0.5)
 
 
+def test_steps_of_an_order_have_an_interval_each_at_a_joint_level():
+    made = picking.contrasts(sweeps(3), "value", {"first": ("local", "e2e"), "second": ("e2e", "local")})
+    assert made["first"].n == 3 and made["first"].mean == pytest.approx(-made["second"].mean)
+    alone = picking.contrasts(sweeps(3), "value", {"first": ("local", "e2e")})["first"]
+    assert alone.mean == made["first"].mean > 0 and list(picking.ORDER.values())[1] == ("e2e+ds", "e2e")
+    varied = sweeps(3).assign(value=lambda t: t.value * (1 + t.seed * (t.method == "local")))
+    wide, narrow = (
+        picking.contrasts(varied, "value", s)["a"]
+        for s in ({"a": ("local", "e2e"), "b": ("e2e", "local")}, {"a": ("local", "e2e")})
+    )
+    assert wide.high - wide.low > narrow.high - narrow.low > 0
+
+
 def test_control_is_the_largest_difference_between_two_seeds():
     assert picking.between_seeds(sweeps(3), "value") == pytest.approx(0.2)
     assert np.isnan(picking.between_seeds(sweeps(1), "value"))
     assert picking.in_words(0.123456) == "0.1235" and "no two seeds" in picking.in_words(np.nan)
+
+
+def test_slope_is_read_within_methods_and_not_between_them():
+    runs = pd.DataFrame(
+        [
+            {"method": method, "seed": seed, "alive": alive, "value": level - (0.2 + seed) * np.log(alive)}
+            for method, level in (("local", 0.0), ("e2e", 50.0))  # fewer alive, and far above: no part of the slope
+            for seed in (0, 1)
+            for alive in ((100, 200, 400) if method == "local" else (10, 20, 40))
+        ]
+    )
+    assert picking.slopes_within(runs, "value", "alive") == pytest.approx([-0.2, -1.2])
+    missing = runs.assign(value=runs.value.where(runs.alive != 40))
+    assert picking.slopes_within(missing, "value", "alive") == pytest.approx([-0.2, -1.2])
+    assert np.isnan(picking.slopes_within(runs.assign(alive=5), "value", "alive")).all()

@@ -6,15 +6,19 @@ geometric middle of what every sweep reaches. A quantity is interpolated there, 
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from saebook.papers.e2e.comparison import ALIVE, CE, common_level
+from saebook.evaluation.intervals import Interval, joint_level, t_interval
+from saebook.evaluation.pareto import finite
+from saebook.papers.e2e.comparison import ALIVE, CE, common_level, differences
 
 OF_RUN = ["method", "seed", "sparsity", CE, "l0", ALIVE]  # what a line of measurements says of its run
+# The paper's order, local above e2e+ds above e2e, as two steps in words: each a method and the one to take away from it.
+ORDER = {"local minus e2e+ds": ("local", "e2e+ds"), "e2e+ds minus e2e": ("e2e+ds", "e2e")}
 
 
 def at_level(
@@ -49,6 +53,12 @@ def picked(measured: pd.DataFrame, level: float, at: str = CE) -> pd.DataFrame:
     return chosen.merge(measured, how="left")
 
 
+def contrasts(values: pd.DataFrame, column: str, steps: Mapping[str, tuple[str, str]] = ORDER) -> dict[str, Interval]:
+    """Differences of `column` between two methods, one interval over seeds for each of `steps`, which hold together."""
+    level = joint_level(len(steps))
+    return {words: t_interval(finite(differences(values, column, *pair)), level) for words, pair in steps.items()}
+
+
 def between_seeds(values: pd.DataFrame, column: str, method: str = "local") -> float:
     """The control: the largest difference of `column` between two seeds of one method; NaN without two seeds to compare."""
     mine = values[values.method == method].groupby("seed")[column].mean().dropna()
@@ -58,3 +68,19 @@ def between_seeds(values: pd.DataFrame, column: str, method: str = "local") -> f
 def in_words(difference: float, digits: int = 4) -> str:
     """A difference as a page prints it."""
     return f"{difference:.{digits}f}" if math.isfinite(difference) else "no value, as no two seeds can be compared"
+
+
+def slopes_within(runs: pd.DataFrame, column: str, of: str) -> list[float]:
+    """The change of `column` per e-fold of `of`, one least-squares slope per seed over the runs of all methods.
+
+    Every method has a level of its own: a difference between methods is no slope. Runs without a value, and those whose
+    `of` is not positive, are left out. NaN where `of` does not vary.
+    """
+    usable = runs[(runs[of] > 0) & runs[column].notna()]
+    usable = usable.assign(x=np.log(usable[of].to_numpy(float)), y=usable[column].to_numpy(float))
+    slopes = []
+    for _, group in usable.groupby("seed"):
+        x, y = (group[name] - group.groupby("method")[name].transform("mean") for name in ("x", "y"))
+        spread = float((x * x).sum())
+        slopes.append(float((x * y).sum()) / spread if spread > 1e-12 else math.nan)
+    return slopes
