@@ -81,3 +81,8 @@ def test_gradients_are_drawn_on_logarithmic_axes(seeds):
         assert sorted(drawn) == pytest.approx(
             sorted(runs(seeds, "gradient_norm").groupby(["method", "sparsity"])[column].mean())
         )
+
+
+def test_curve_is_drawn_where_two_sparsities_have_the_same_place():
+    made = runs(2, "similarity", "similarity_at_random").assign(alive_elements=64)
+    assert [len(ax.containers) for ax in drawing.similarities(made).axes] == [2, 2, 2]

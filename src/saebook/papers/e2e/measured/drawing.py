@@ -23,7 +23,8 @@ def curve(ax: Axes, runs: pd.DataFrame, x: str, y: str, method: str) -> None:
     """Draw a dot per run, and through the sparsities of one method their means with 95 % t intervals of `y`; `x` logarithmic."""
     mine, shown = runs[runs.method == method], look(method)
     ax.scatter(mine[x], mine[y], s=12, color=shown.colour, marker=shown.marker, alpha=0.4, linewidths=0, zorder=3)
-    points = sorted((g[x].mean(), t_interval(g[y].to_list())) for _, g in mine.groupby("sparsity"))
+    points = [(g[x].mean(), t_interval(g[y].to_list())) for _, g in mine.groupby("sparsity")]
+    points.sort(key=lambda point: point[0])
     half = [one.high - one.mean if one.n > 1 else 0.0 for _, one in points]
     ax.errorbar(
         [place for place, _ in points], [one.mean for _, one in points], yerr=half, color=shown.colour,
