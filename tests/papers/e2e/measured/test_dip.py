@@ -75,8 +75,14 @@ def test_equally_spaced_values_have_the_least_dip_and_two_points_the_largest():
             dip.dip(wrong)
 
 
-def test_critical_value_is_that_of_published_tables():
-    assert np.quantile(dip._under_one_mode(200), 0.95) == pytest.approx(0.47, abs=0.03)
+@pytest.mark.parametrize(("size", "published"), [(50, 0.070), (100, 0.051), (200, 0.037)])
+def test_critical_values_are_those_of_hartigan_and_hartigan(size, published):
+    assert np.quantile(dip._under_one_mode(size), 0.95) / math.sqrt(size) == pytest.approx(published, rel=0.04)
+
+
+def test_null_is_simulated_at_a_size_no_smaller_than_the_sample_up_to_a_limit():
+    assert dip._null(100) is dip._under_one_mode(128) and dip._null(128) is dip._under_one_mode(128)
+    assert np.median(dip._null(200)) > np.median(dip._under_one_mode(50))  # on the safe side
 
 
 @pytest.mark.parametrize("draw", ["normal", "exponential", "uniform", "largest of many"])

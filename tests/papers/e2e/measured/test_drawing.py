@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from papers.made_up_runs import table
 
 from saebook.papers.e2e.measured import drawing
@@ -55,7 +56,7 @@ def test_similarity_is_drawn_against_three_quantities_beside_random_directions(s
     made = runs(seeds, "similarity", "similarity_at_random")
     for ax, column in zip(drawing.similarities(made).axes, ("l0", "ce_increase", "alive_elements"), strict=True):
         assert len(ax.containers) == 2 and len(ax.collections) >= 4
-        hollow = [c for c in ax.collections if len(c.get_facecolor()) == 0]
+        hollow = [c for c in ax.collections if isinstance(c, PathCollection) and not len(c.get_facecolor())]
         assert sum(len(c.get_offsets()) for c in hollow) == len(made)
         assert sorted(x for c in hollow for x in c.get_offsets()[:, 0]) == pytest.approx(sorted(made[column]))
 
