@@ -19,6 +19,7 @@ from saebook.sae.registry import register
 from saebook.sae.topk import TopK
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
+_NEAR = 0.8  # of the threshold: about where a batch's own boundary is not to be expected
 _UNSET = -1.0  # a threshold that no batch has set
 
 
@@ -86,7 +87,10 @@ class BatchTopK(TopK):
         batch, W_enc, W_dec = len(x), self.W_enc[i], self.W_dec[i]
         xc = x - self.b_dec[i]
         h = encoder_product(xc, W_enc, self.precision)
-        boundary = _boundary(h + self.b_enc[i], int(self.members[i].sparsity))
+        pre = h + self.b_enc[i]
+        # From step to step the threshold hardly moves, and few latents come near it: those are all that need sorting.
+        near, count = pre[pre > _NEAR * self.threshold[i]], batch * int(self.members[i].sparsity)
+        boundary = _boundary(near if len(near) > count else pre.flatten(), count)
         active = above(h, boundary - self.b_enc[i], self.precision)
         f, scale = active.values(active.h + active.of(self.b_enc[i])), 2.0 / (batch * float(self.variance))
         self._follow(_smallest(f[None]), slice(i, i + 1))
@@ -141,7 +145,7 @@ class BatchTopK(TopK):
     def _boundaries(self, pre: Tensor) -> Tensor:
         """The values [S, 1] that the B*k strongest positive latents of `pre` [S, B, M] exceed, and no others."""
         pairs = zip(pre.detach(), self.members, strict=True)
-        return torch.stack([_boundary(p, int(m.sparsity)) for p, m in pairs])[:, None]
+        return torch.stack([_boundary(p.flatten(), len(p) * int(m.sparsity)) for p, m in pairs])[:, None]
 
     @torch.no_grad()
     def _follow(self, smallest: Tensor, members: slice = slice(None)) -> None:
@@ -151,15 +155,13 @@ class BatchTopK(TopK):
         theta.copy_(torch.where(smallest.isfinite() & (smallest >= 0), moved, theta))
 
 
-def _boundary(pre: Tensor, k: int) -> Tensor:
-    """A number [] that the B*k largest of `pre` [B, M] exceed, as far as they are positive, and no others.
+def _boundary(flat: Tensor, count: int) -> Tensor:
+    """A number [] that the `count` largest of `flat` [n] exceed, as far as they are positive, and no others.
 
     Halfway to the next one, so that rounding decides nothing. Of equal numbers at the boundary, all or none.
     """
-    count = len(pre) * k
-    if count >= pre.numel():
-        return pre.new_zeros(())
-    flat = pre.flatten()
+    if count >= len(flat):
+        return flat.new_zeros(())
     largest = flat.topk(count + 1, sorted=False).values
     after = largest.min()
     last = torch.where(largest > after, largest, torch.inf).min()
