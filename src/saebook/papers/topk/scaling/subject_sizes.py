@@ -28,7 +28,7 @@ def parameters(subject: Subject) -> int:
 
 def layer_at(depth: float, layers: int) -> int:
     """The block, from 0, after which a share `depth` of `layers` blocks has run: three quarters of four is block 2."""
-    return max(0, math.ceil(depth * layers) - 1)
+    return max(0, math.ceil(depth * layers - 1e-9) - 1)  # three quarters of twelve may come out a little above nine
 
 
 def sweep_sizes(
