@@ -19,7 +19,7 @@ from saebook.sae.registry import register
 from saebook.sae.topk import TopK
 
 _TINY = 1e-12  # the spread of one token's error around its own mean is zero
-_NEAR = 0.8  # of the threshold: about where a batch's own boundary is not to be expected
+_NEAR = 0.8  # of the threshold: what lies below is rarely among the strongest of a batch, and then all are sorted
 _UNSET = -1.0  # a threshold that no batch has set
 
 

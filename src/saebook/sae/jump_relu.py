@@ -1,6 +1,6 @@
 """JumpReLU SAEs, trained by straight-through gradients of an L0 penalty (Rajamanoharan et al. 2024b, sections 3 and 4).
 
-Numbers of equations are those of that paper. Two functions have a jump at the threshold and no useful derivative there;
+Numbers of equations are that paper's as far as they are recalled: its text could not be had. Two functions have a jump at the threshold and no useful derivative there;
 the paper gives both a pseudo-derivative with respect to the threshold, which is an estimate, by a kernel of width epsilon,
 of how the *expected* loss changes.
 """
@@ -73,8 +73,8 @@ class JumpReLU(SAEStack):
     subtracts_b_dec = False
 
     def __init__(
-        self, d_in: int, d_sae: int, members: tuple[Member, ...], device="cpu", dtype=torch.float32,
-        per_token: bool = False, transposed: bool = True, bandwidth: float = 0.05, initial_threshold: float = 0.05,
+        self, d_in: int, d_sae: int, members: tuple[Member, ...], device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32, per_token: bool = False, transposed: bool = True, bandwidth: float = 0.05, initial_threshold: float = 0.05,
     ):  # fmt: skip
         super().__init__(d_in, d_sae, members, device, dtype, per_token, transposed)
         for name, value in (("bandwidth", bandwidth), ("initial_threshold", initial_threshold)):

@@ -1,5 +1,6 @@
 """How many latents each token gets, and whether they go to the tokens that need them. Letters: N rows, T positions, B tokens."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -80,4 +81,5 @@ def goes_where_it_is_hard(
 def l0_off_k(table: pd.DataFrame, method: str = "batch_topk") -> list[float]:
     """L0 on validation text over the k of training, one geometric mean over k for each seed: what the threshold gets wrong."""
     mine = table[table.method == method]
-    return np.exp(np.log(mine.l0 / mine.sparsity).groupby(mine.seed).mean()).tolist()
+    logs = (mine.l0 / mine.sparsity).map(math.log)
+    return logs.groupby(mine.seed).mean().map(math.exp).tolist()
