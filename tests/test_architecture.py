@@ -12,7 +12,11 @@ STATIONS = (
     "common", "text", "subject", "sae", "formats", "evaluation", "training", "plotting", "papers", "claims", "book", "cli",
 )  # fmt: skip
 ROLES = {"__init__", "plans", "budgets", "drawing", "conftest"}  # one in each folder that needs it
-NAMED_BY_THE_FIELD = {("gated", "gated_variants"), ("topk", "topk_variants")}  # an architecture, and its ablations
+NAMED_BY_THE_FIELD = {
+    ("gated", "gated_variants"),  # an architecture, and its ablations
+    ("topk", "topk_variants"),
+    ("jump", "jump_relu"),  # a toy with a jump, and the architecture
+}
 FILES, LINES = 14, 300
 SRC, TESTS = paths.root() / "src" / "saebook", paths.root() / "tests"
 

@@ -26,7 +26,7 @@ def test_names_are_those_of_the_architectures_in_the_folder():
 
 def test_unknown_architecture_lists_the_known_ones():
     for ask in (registry.get, registry.label, registry.colour):
-        with pytest.raises(UserError, match=r"'sigmoid' is not known: use one of gated, .*topk"):
+        with pytest.raises(UserError, match=r"'sigmoid' is not known: use one of batch_topk, gated, .*topk"):
             ask("sigmoid")
     with pytest.raises(UserError, match="'sigmoid' is not known"):
         registry.build("sigmoid", 12, 40, (Member(0, 1.0),))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from saebook.book import budgets
+from saebook.book import budgets, tune
 from saebook.common.errors import UserError
 from saebook.papers.topk import plans
 from saebook.subject.model import Site
@@ -41,6 +41,24 @@ def test_chapters_about_test_time_share_the_runs_of_figure_2(tier):
     assert set(every[0].sparsities) <= set(map(float, probed.ks))
     first = budgets.resolve("topk/figF2_position", tier)
     assert plans.positions(first, site) == topk and first.skip == 0
+
+
+@pytest.mark.parametrize("tier", ["smoke", "cpu", "gpu", "paper"])
+def test_later_architectures_stand_beside_the_runs_of_figure_2(tier):
+    site, budget = Site("resid_post", 2, "", 8), budgets.resolve("topk/knob_batch_topk", tier)
+    figure_2 = plans.activation_functions(budgets.resolve("topk/fig02_activations", tier), site)
+    *shared, batch, jump = plans.batch_topk(budget, site)
+    widest = max(budget.widths)
+    assert shared == [m for m in figure_2 if m.d_sae == widest and m.architecture in ("relu", "gated", "topk")]
+    topk = shared[-1]
+    lr = replace(topk.training, lr=budget.batch_topk_lr)
+    assert batch == replace(
+        topk, architecture="batch_topk", training=lr
+    )  # another activation function, and nothing else
+    assert jump.training == replace(topk.training, lr=budget.jump_relu_lr)
+    assert dict(jump.options)["bandwidth"] == budget.jump_relu_bandwidth
+    asked = tune.to_tune("topk/knob_batch_topk", budget)
+    assert [method.architecture for method in asked] == ["batch_topk", "jump_relu"]
 
 
 @pytest.mark.parametrize("tier", ["smoke", "cpu", "gpu", "paper"])

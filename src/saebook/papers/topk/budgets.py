@@ -6,6 +6,7 @@ from pydantic import field_validator, model_validator
 
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepBudget, Width
 from saebook.papers.topk.effects import budgets as effects
+from saebook.papers.topk.later.budgets import LaterArchitectures
 from saebook.papers.topk.probes import budgets as probes
 from saebook.papers.topk.scaling import budgets as scaling
 
@@ -134,6 +135,10 @@ class LogitEffects(ActivationFunctions):
         return self
 
 
+class BatchTopK(ActivationFunctions, LaterArchitectures):
+    """SAEs of Figure 2 at its widest, and the later architectures beside them."""
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
@@ -147,6 +152,7 @@ BUDGETS: dict[str, type[Budget]] = {
     **probes.BUDGETS,
     "logit_effects": LogitEffects,
     "distributions": ActivationFunctions,
+    "batch_topk": BatchTopK,
     **scaling.BUDGETS,
     **effects.BUDGETS,
 }

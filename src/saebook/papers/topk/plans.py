@@ -10,6 +10,7 @@ from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.topk.budgets import (
     BUDGETS,
     ActivationFunctions,
+    BatchTopK,
     DeadLatents,
     EncoderScale,
     LogitEffects,
@@ -127,6 +128,30 @@ def every_layer(budget: EveryLayer, site: Site) -> list[Method]:
     return [Method("topk", budget.d_sae, ks, training, PER_TOKEN)]
 
 
+def batch_topk(budget: BatchTopK, site: Site) -> list[Method]:
+    """ReLU, Gated and TopK at the widest of Figure 2's dictionaries, runs of that figure; then BatchTopK and JumpReLU.
+
+    BatchTopK is TopK in all but its activation function. JumpReLU has the optimiser of all others here, and is not resampled
+    (as in its paper). Its thresholds start at the width of its kernel.
+    """
+    width = max(budget.widths)
+    own = [m for m in activation_functions(budget, site) if m.d_sae == width]
+    shared = [method for method in own if method.architecture in ("relu", "gated", "topk")]
+    training = _training(budget, budget.batch_topk_lr, **_ADAM, **_NOT_RESAMPLED)
+    kernel = (("bandwidth", budget.jump_relu_bandwidth), ("initial_threshold", budget.jump_relu_bandwidth))
+    return [
+        *shared,
+        Method("batch_topk", width, tuple(map(float, budget.ks)), training, PER_TOKEN),
+        Method(
+            "jump_relu",
+            width,
+            budget.jump_relu_sparsities,
+            replace(training, lr=budget.jump_relu_lr),
+            PER_TOKEN + kernel,
+        ),
+    ]
+
+
 def _training(budget: TrainingBudget, lr: float, **others) -> TrainConfig:
     return TrainConfig(lr=lr, tokens=budget.tokens, batch=budget.batch, **others)
 
@@ -154,6 +179,7 @@ PLANS = {
     "logit_effects": Plan(BUDGETS["logit_effects"], logit_effects),
     "every_layer": Plan(BUDGETS["every_layer"], every_layer),
     "distributions": Plan(BUDGETS["distributions"], refinement),
+    "batch_topk": Plan(BUDGETS["batch_topk"], batch_topk, Tuner(error_at_equal_l0, _RECIPE_RATES)),
     **scaling.PLANS,
     **effects.PLANS,
 }

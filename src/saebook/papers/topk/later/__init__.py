@@ -1,0 +1,1 @@
+"""Architectures that came after the Top-k paper: BatchTopK and trained JumpReLU."""
