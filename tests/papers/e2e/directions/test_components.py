@@ -97,3 +97,10 @@ def test_share_of_a_direction_is_over_the_median_one():
 def test_what_is_kept_is_compared_with_an_order_seed_by_seed():
     rows = [{"seed": s, "direction": k, "correlation": sign * k} for s, sign in ((0, 1), (1, -1)) for k in (2, 0, 1)]
     assert components.followed(pd.DataFrame(rows), np.exp([1.0, 2.0, 3.0])) == pytest.approx([1.0, -1.0])
+
+
+def test_random_directions_are_unit_and_the_same_again():
+    drawn = components.random_directions(5, torch.eye(16))
+    assert drawn.norm(dim=1).tolist() == pytest.approx([1.0] * 5)
+    assert torch.equal(drawn, components.random_directions(5, torch.eye(16)))
+    assert float((drawn @ drawn.T - torch.eye(5)).abs().max()) < 0.9

@@ -42,6 +42,12 @@ def principal_directions(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return directions.to(x.dtype), (variances.flip(0)[:count] / variances.sum()).to(x.dtype)
 
 
+def random_directions(count: int, like: Tensor, seed: int = 1) -> Tensor:
+    """`count` unit directions [count, D] drawn at random, in the space and on the device of `like` [K, D]."""
+    drawn = torch.randn(count, like.shape[1], generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(drawn, dim=1).to(like)
+
+
 def groups(rows: Tensor, end: int) -> np.ndarray:
     """The group [N, T] of each position of `rows` [N, T], a number of `GROUPS`: position 0 first, then the token `end`."""
     labels = torch.where(rows == end, GROUPS.index(END), GROUPS.index(REST))
