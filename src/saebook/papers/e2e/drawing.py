@@ -88,9 +88,10 @@ def ratios_by_layer(table: pd.DataFrame, paper: pd.DataFrame, ceiling: pd.DataFr
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
     for method in methods(paper):
         mine, theirs, shown = table[table.method == method], paper[paper.method == method], look(method)
-        means = np.exp(np.log(mine.ratio.astype(float)).groupby(mine.distance).mean())
+        logs = mine.assign(log=np.log(mine.ratio.to_numpy(float))).groupby("distance").log.mean()
+        means = np.exp(logs.to_numpy(float))
         left.scatter(mine.distance, mine.ratio, s=14, color=shown.colour, alpha=0.5, linewidths=0)
-        left.plot(means.index, means, color=shown.colour, marker=shown.marker, label=shown.label)
+        left.plot(logs.index, means, color=shown.colour, marker=shown.marker, label=shown.label)
         left.plot(theirs.distance, theirs.ratio, color=shown.colour, linestyle=":", label=f"{shown.label}, the paper")
     left.axhline(1.0, color="0.3", linewidth=1)
     left.set(xlabel="layers after the SAE", ylabel="squared error over local")
