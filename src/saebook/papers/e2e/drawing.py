@@ -104,7 +104,7 @@ def ratios_by_layer(table: pd.DataFrame, paper: pd.DataFrame, ceiling: pd.DataFr
         if label:
             left.plot([], [], color=shown.colour, marker=shown.marker, label=label)
     right.axhline(1.0, color="0.3", linewidth=1)
-    right.set(xlabel="layers after the SAE", ylabel="squared error over the mean activation's")
+    right.set(xlabel="layers after the SAE", ylabel="error over the mean activation's")
     for ax in (left, right):
         logarithmic(ax.yaxis)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
