@@ -20,6 +20,7 @@ def of(claim_id: str, parameters: dict, n: int) -> str:
         ("gated.fig02.l1_halves", {"seeds": [0, 1, 2], "steps": 400}, 3, noise.DRAWS),
         ("gated.fig01.published_rows", {}, 23, noise.PUBLISHED),
         ("gated.tab_ce.residual_dominates", SWEEP | {"seeds": []}, 516, noise.ROWS),
+        ("gated.tab_ce.residual_dominates", SWEEP | {"ablation_rows": 32}, 32, noise.ROWS),
         ("gated.fig04.jumprelu", SWEEP, 20, noise.IDENTITY),
         ("gated.fig05.fewer_features", SWEEP, 20, noise.SHARED),
         ("topk.a2.overhead", SWEEP, 3, noise.TIMES),

@@ -35,6 +35,6 @@ def _words(claim: Claim, parameters: Mapping[str, Any], n: int) -> str:
         return PUBLISHED
     if n == len(parameters.get("seeds", ())):
         return SEEDS if "subject" in parameters else DRAWS
-    if n == parameters.get("eval_rows"):
+    if n in [value for name, value in parameters.items() if name.endswith("_rows")]:
         return ROWS
     return IDENTITY if rests_on else SHARED

@@ -41,3 +41,26 @@ def test_cosine_densities_have_a_line_per_method_and_its_control():
     )
     axes = drawing.cosine_densities(cosines, cosines).axes
     assert [len(ax.lines) for ax in axes] == [4, 4, 4]
+
+
+def test_ratios_by_layer_stand_beside_the_papers():
+    lines = [(m, s, d, 2.0 + d) for m in ("e2e", "e2e+ds") for s in (0, 1) for d in (0, 1, 2)]
+    ratios = pd.DataFrame(lines, columns=["method", "seed", "distance", "ratio"])
+    paper = ratios[ratios.seed == 0].assign(ratio=9.0)
+    ceiling = pd.concat([ratios, ratios.assign(method="local")]).rename(columns={"ratio": "share"})
+    left, right = drawing.ratios_by_layer(ratios, paper, ceiling).axes
+    drawn = [list(line.get_ydata()) for line in left.lines]
+    assert drawn[:2] == [pytest.approx([2.0, 3.0, 4.0]), [9.0, 9.0, 9.0]] and drawn[2] == pytest.approx([2.0, 3.0, 4.0])
+    assert len(right.lines) == 4 and right.get_yscale() == left.get_yscale() == "log"
+
+
+def test_training_times_show_every_round_and_the_control():
+    rows = [
+        (p, m, r) for p in ("here", "the authors' path") for m in ("e2e", "e2e+ds", "local again") for r in (2.0, 3.0)
+    ]
+    times = pd.DataFrame(rows, columns=["path", "method", "ratio"])
+    paper = pd.DataFrame({"layer": [2, 6], "method": ["e2e", "e2e"], "ratio": [3.3, 2.4]})
+    left, right = drawing.training_times(times, paper).axes
+    drawn = sum(len(c.get_offsets()) for c in left.collections if isinstance(c, PathCollection))
+    assert drawn == len(times) and [t.get_text() for t in left.get_xticklabels()] == ["here", "the authors' path"]
+    assert list(right.lines[0].get_ydata()) == [3.3, 2.4]

@@ -47,5 +47,10 @@ PLANS = {
         BUDGETS["three_objectives"],
         three_objectives,
         Tuner(added_loss_at_equal_l0, (1e-3, 2.5e-3, 5e-3, 1e-2), one_rate=True),
-    )
+    ),
+    # The runs of Figure 1, measured in other ways: at its rates.
+    "principal_directions": Plan(BUDGETS["principal_directions"], three_objectives),
+    "training_cost": Plan(BUDGETS["training_cost"], three_objectives),
+    "agreement": Plan(BUDGETS["agreement"], three_objectives),
+    "dictionary_map": Plan(BUDGETS["dictionary_map"], three_objectives),
 }
