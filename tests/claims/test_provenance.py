@@ -50,6 +50,7 @@ CODE = "\nADDED = 1\n"
         ("saebook/claims/results.py", CODE, {}),
         ("saebook/common/files.py", CODE, {}),
         ("requirements.lock", "\n", {FIGURE: ["lock"], PLANTED: ["lock"]}),
+        ("requirements.lock", "umap-learn==0\n", {}),  # one chapter's own
         ("data/papers/gated_tables_1_to_8.csv", "\n", {FIGURE: ["papers"]}),
         ("data/subjects/prose-4l128/config.json", "\n", {FIGURE: ["subject"], PLANTED: ["subject"]}),
     ],
@@ -168,3 +169,10 @@ def test_control_is_told_from_its_subject_and_reads_the_same_text():
     control = plain.model_copy(update={"subject": f"{plain.subject}:random"})
     ours, theirs = provenance.parts(FIGURE, control), provenance.parts(FIGURE, plain)
     assert provenance.changed(theirs, ours) == ["parameters", "subject"]
+
+
+def test_package_of_one_chapter_counts_for_it(copy):
+    name = "e2e/fig19_umap"
+    before = provenance.parts(name, budgets.resolve(name, "cpu"))
+    edited(copy / "requirements.lock", "umap-learn==0\n")
+    assert provenance.changed(before, provenance.parts(name, budgets.resolve(name, "cpu"))) == ["lock"]

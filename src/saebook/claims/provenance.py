@@ -10,6 +10,7 @@ import ast
 import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from saebook.text import sources as sources_of
 
 PAGE_ONLY = ("prose", "claims")
 _PLUMBING = (*fingerprint.WITHOUT, "saebook.claims", "saebook.book")  # no numbers come from there
+# Packages that single chapters import: in the lock file they count for those chapters alone. Import name -> pins.
+_FOR_ONE = {"umap": ("umap-learn", "pynndescent")}
 _OPENED = "book/chapter.py"  # but from what this one calls for every notebook
 
 
@@ -38,12 +41,13 @@ def parts(name: str, budget: Budget, corpus_hash: str | None = None) -> dict[str
     tables = [f for f in sorted((paths.data() / "papers").glob("*.csv")) if f'"{f.stem}"' in "\n".join(code)]
     rows = [claim for claim in ledger.load() if claim.notebook == name]
     card = sidecar.load(name)
+    library = sources(card.paper, card.plan, code)
     said = (card.title, card.figure, card.differs, card.caveat)
     return {
         "notebook": _hash("\0".join(code)),
         "parameters": _hash(json.dumps(budget.plain(), sort_keys=True)),
-        "library": _hash(*(path + digest for path, digest in sources(card.paper, card.plan, code).items())),
-        "lock": _file(paths.root() / "requirements.lock"),
+        "library": _hash(*(path + digest for path, digest in library.items())),
+        "lock": _lock(library),
         "corpus": _corpus(budget, corpus_hash),
         "subject": _subject(getattr(budget, "subject", "")),
         "papers": _hash(*(f.name + _file(f) for f in tables)),
@@ -130,6 +134,16 @@ def _tree(source: str) -> str:
 
 def _home() -> Path:
     return Path(__file__).parents[1]
+
+
+def _lock(library: Iterable[str]) -> str:
+    """The pins of the lock file, without packages of single chapters unless a file of the `library` imports them."""
+    home = _home()
+    used = {name for path in library for name in _FOR_ONE if f"import {name}" in (home / path).read_text("utf-8")}
+    left_out = {pin for name, pins in _FOR_ONE.items() if name not in used for pin in pins}
+    lines = (paths.root() / "requirements.lock").read_text("utf-8").splitlines(keepends=True)
+    kept = "".join(line for line in lines if line.split("==")[0] not in left_out)
+    return hashlib.sha256(kept.encode()).hexdigest()[:16]
 
 
 def _subject(name: str) -> str:

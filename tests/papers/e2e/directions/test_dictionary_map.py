@@ -1,6 +1,5 @@
 """Two dictionaries on one map: planted separation is read back, and mixed ones are told from it."""
 
-import importlib.util
 
 import numpy as np
 import pandas as pd
@@ -78,17 +77,6 @@ def test_regions_are_described_by_elements_of_their_own_kind(small_subject):
     assert set(read.element) == set(latents[:2].tolist()) and (read.kind == "a").all() and read.text.str.len().min() > 0
 
 
-def test_missing_package_is_one_line(monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(dictionary_map.importlib, "import_module", missing)
-    with pytest.raises(UserError, match="needs umap-learn") as refused:
-        dictionary_map.umap()
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="umap-learn is not installed")
 def test_map_keeps_planted_groups_apart_and_comes_out_the_same_again():
     generator = torch.Generator().manual_seed(0)
     one, other = torch.nn.functional.normalize(torch.randn(2, 16, generator=generator), dim=1)

@@ -3,9 +3,7 @@
 Letters: n elements, D d_in, N rows, T positions.
 """
 
-import importlib
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,21 +20,15 @@ AROUND = 6  # tokens shown before the one at which an element is strongest
 _ROWS = 16  # rows a pass
 
 
-def umap() -> ModuleType:
-    """The package umap-learn. Raises `UserError` where it is not installed."""
-    try:
-        return importlib.import_module("umap")
-    except ModuleNotFoundError:
-        raise UserError("a map of two dictionaries needs umap-learn: run `pip install umap-learn`") from None
-
-
 def embedded(directions: dict[str, Tensor], seed: int = SEED) -> pd.DataFrame:
     """The directions [n, D] of several dictionaries on one map by UMAP, with its default parameters, as in the paper.
 
     One line per element: kind, element (its place among those given), x, y. The same seed gives the same map. Raises
-    `UserError` for fewer than four elements in all, and where umap-learn is not installed.
+    `UserError` for fewer than four elements in all.
     """
-    reducer: Any = umap().UMAP
+    import umap  # its loops are compiled when it is imported, which takes seconds
+
+    reducer: Any = umap.UMAP
     every = torch.cat(list(directions.values())).cpu().numpy()
     if len(every) < 4:
         raise UserError(f"a map needs at least four elements that are alive, and there are {len(every)}")
