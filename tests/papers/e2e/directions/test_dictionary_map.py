@@ -1,6 +1,5 @@
 """Two dictionaries on one map: planted separation is read back, and mixed ones are told from it."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
