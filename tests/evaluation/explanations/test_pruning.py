@@ -80,3 +80,9 @@ def test_settings_out_of_bounds_are_refused(settings, words):
 def test_pattern_reads_as_text(small_subject):
     ids = small_subject.tokenizer(" the model", add_special_tokens=False)["input_ids"]
     assert Pattern((WILDCARD, *ids), 1.0).text(small_subject.tokenizer) == "[*] the model"
+
+
+def test_pattern_fits_the_end_of_a_text():
+    pattern = Pattern((B, WILDCARD, A), 1.0)
+    assert pattern.fits([B, 5, A]) and pattern.fits([A, B, B, A])
+    assert not any(map(pattern.fits, ([5, A], [B, 5, A, 5], [A, 5, A], [])))

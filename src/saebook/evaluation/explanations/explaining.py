@@ -1,6 +1,6 @@
 """Explain latents by token patterns, all of an SAE's together. Letters: N rows, T positions, D d_in, B sequences, L tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ _ROWS = 16  # rows of text in one pass of the subject
 
 
 def explain(
-    subject: Subject, site: Site, sae: SAEStack, latents: Sequence[int], rows: Tensor, settings: Settings | None = None,
+    subject: Subject, site: Site, sae: SAEStack, latents: Iterable[int], rows: Tensor, settings: Settings | None = None,
     skip: int = 1, seed: int = 0, activations: Tensor | None = None,
 ) -> Explanations:  # fmt: skip
     """Token patterns of `latents` of a stack of one, from where they fire in `rows` [N, T].
@@ -29,7 +29,7 @@ def explain(
     that would not fit into the model's context.
     """
     settings = settings or Settings()
-    latents = list(latents)
+    latents = [int(latent) for latent in latents]
     if not latents or not 0 <= min(latents) <= max(latents) < sae.d_sae:
         raise UserError(f"latents to explain must be numbers from 0 to {sae.d_sae - 1}")
     if settings.longest + 2 > subject.context:

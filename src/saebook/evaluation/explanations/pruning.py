@@ -6,7 +6,7 @@ trained on nor measured in this library, so a suffix must not stand there. All p
 together. Letters: C places, B sequences, L tokens of a suffix.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +49,13 @@ class Pattern:
 
     tokens: tuple[int, ...]
     value: float
+
+    def fits(self, tokens: Sequence[int]) -> bool:
+        """Whether a text that ends with these `tokens` ends with the pattern."""
+        end = tokens[max(0, len(tokens) - len(self.tokens)) :]
+        return len(end) == len(self.tokens) and all(
+            mine in (WILDCARD, token) for mine, token in zip(self.tokens, end, strict=True)
+        )
 
     def text(self, tokenizer) -> str:
         """The pattern as words, a wildcard as an asterisk in brackets."""

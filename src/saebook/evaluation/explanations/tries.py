@@ -51,6 +51,11 @@ class Explanations:
         )
         return cls(latents, merged, tuple(largest), vocabulary, places, max(0, places - count))
 
+    @property
+    def share_unexplained(self) -> float:
+        """The share of places that gave no pattern; NaN where no latent fires."""
+        return self.unexplained / self.places if self.places else math.nan
+
     @torch.inference_mode()
     def predict(self, tokens: Tensor) -> Tensor:
         """Activations [N, T, m] that the patterns predict for `tokens` [N, T]; zero where none matches."""

@@ -8,6 +8,7 @@ from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepB
 from saebook.papers.topk.effects import budgets as effects
 from saebook.papers.topk.probes import budgets as probes
 from saebook.papers.topk.scaling import budgets as scaling
+from saebook.papers.topk.token_patterns import budgets as token_patterns
 
 RatesByWidth = dict[str, Rate]
 
@@ -134,6 +135,20 @@ class LogitEffects(ActivationFunctions):
         return self
 
 
+class Explained(ActivationFunctions, token_patterns.PatternText):
+    """SAEs of Figure 2, of which `explained_latents` latents each are explained by token patterns."""
+
+    explained_latents: Count
+
+    @model_validator(mode="after")
+    def _latents_within_width(self) -> Self:
+        if self.explained_latents > min(self.widths):
+            raise ValueError(
+                f"explained_latents must be at most the smallest width, {min(self.widths)}, and are {self.explained_latents}"
+            )
+        return self
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
@@ -147,6 +162,7 @@ BUDGETS: dict[str, type[Budget]] = {
     **probes.BUDGETS,
     "logit_effects": LogitEffects,
     "distributions": ActivationFunctions,
+    "explained": Explained,
     **scaling.BUDGETS,
     **effects.BUDGETS,
 }

@@ -22,6 +22,7 @@ from saebook.papers.topk.effects.budgets import EveryLayer
 from saebook.papers.topk.probes import plans as probes
 from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
+from saebook.papers.topk.token_patterns.plans import of_figure_2
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
 from saebook.training.plan import Plan
@@ -121,6 +122,11 @@ def logit_effects(budget: LogitEffects, site: Site) -> list[Method]:
     return [replace(topk, sparsities=(*topk.sparsities, *map(float, budget.larger_ks)))]
 
 
+def explained(budget: ActivationFunctions, site: Site) -> list[Method]:
+    """TopK at every width of Figure 2, and ReLU at the widest."""
+    return of_figure_2(activation_functions(budget, site))
+
+
 def every_layer(budget: EveryLayer, site: Site) -> list[Method]:
     """TopK as in Figure 2, at each of several layers."""
     training, ks = _training(budget, budget.topk_lr, **_ADAM, **_NOT_RESAMPLED), tuple(map(float, budget.ks))
@@ -154,6 +160,7 @@ PLANS = {
     "logit_effects": Plan(BUDGETS["logit_effects"], logit_effects),
     "every_layer": Plan(BUDGETS["every_layer"], every_layer),
     "distributions": Plan(BUDGETS["distributions"], refinement),
+    "explained": Plan(BUDGETS["explained"], explained),
     **scaling.PLANS,
     **effects.PLANS,
 }
