@@ -149,6 +149,10 @@ class Explained(ActivationFunctions, token_patterns.PatternText):
         return self
 
 
+class Simulated(ActivationFunctions, token_patterns.PatternText):
+    """SAEs of Figure 2, all of whose latents are simulated from token patterns."""
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
@@ -163,6 +167,7 @@ BUDGETS: dict[str, type[Budget]] = {
     "logit_effects": LogitEffects,
     "distributions": ActivationFunctions,
     "explained": Explained,
+    "simulated": Simulated,
     **scaling.BUDGETS,
     **effects.BUDGETS,
 }

@@ -161,6 +161,7 @@ PLANS = {
     "every_layer": Plan(BUDGETS["every_layer"], every_layer),
     "distributions": Plan(BUDGETS["distributions"], refinement),
     "explained": Plan(BUDGETS["explained"], explained),
+    "simulated": Plan(BUDGETS["simulated"], explained),
     **scaling.PLANS,
     **effects.PLANS,
 }

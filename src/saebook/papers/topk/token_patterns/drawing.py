@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from saebook.evaluation.intervals import t_interval
 from saebook.papers.topk.token_patterns.explained import F1, PRECISION, RECALL
+from saebook.papers.topk.token_patterns.simulated import INCREASE, OWN, SIMULATED
 from saebook.plotting.style import L0_AXIS, logarithmic, look, methods, style
 
 
@@ -32,6 +33,38 @@ def recall_and_precision(of_saes: pd.DataFrame) -> Figure:
     logarithmic(panels[2].xaxis)
     panels[2].set_xticks(widths, [str(width) for width in widths])
     return legend_of(figure, (panels[0], panels[2]), 6)
+
+
+def simulated(losses: pd.DataFrame, levels: dict[str, float]) -> Figure:
+    """Added cross-entropy against L0 at the widest dictionary (left) and of TopK against width (right).
+
+    Full lines: latents simulated from their explanations. Dashed: the SAEs themselves. `levels` are horizontal lines.
+    """
+    style()
+    figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.8), sharey=True, layout="constrained")
+    for by, line in ((SIMULATED, "-"), (OWN, "--")):
+        mine = losses[losses.by == by]
+        widest = mine[mine.d_sae == mine.d_sae.max()]
+        for method in methods(widest):
+            one, shown = widest[widest.method == method], look(method)
+            words = f"{shown.label}, {by}"
+            curve(panels[0], one, "l0", INCREASE, shown.colour, words, "sparsity", shown.marker, line)
+        topk = mine[mine.method == "topk"]
+        for_k = sorted(topk.sparsity.unique())
+        for colour, k in zip(sns.color_palette("magma", len(for_k) + 1)[:-1], for_k, strict=True):
+            words = f"k = {k:g}, {by}"
+            curve(panels[1], topk[topk.sparsity == k], "d_sae", INCREASE, colour, words, line=line)
+    for style_of, (name, level) in zip(("-.", ":", (0, (1, 4))), levels.items(), strict=False):
+        for panel in panels:
+            panel.axhline(level, color="0.3", linewidth=1.2, linestyle=style_of, label=name)
+    widths = sorted(losses.d_sae.unique())
+    panels[0].set(xlabel=L0_AXIS, ylabel="cross-entropy that is added (nats)")
+    panels[1].set(xlabel="latents")
+    for panel in panels:
+        logarithmic(panel.xaxis)
+    logarithmic(panels[0].yaxis)
+    panels[1].set_xticks(widths, [str(width) for width in widths])
+    return legend_of(figure, tuple(panels), 3)
 
 
 def curve(
