@@ -59,7 +59,8 @@ def test_agrees_with_a_twin_that_runs_one_sequence_after_another(small_subject, 
         (latent, planted.slow_pattern(rows[row, : at + 1].tolist(), latent, value, 3, act=one, **marks))
         for latent, row, at, value in zip(*(tensor.tolist() for tensor in vars(places).values()), strict=True)
     ]
-    expected = Explanations.of(latents, [one for one in slow if one[1]], explanations.largest, 300, len(places))
+    explained = [(latent, pattern) for latent, pattern in slow if pattern]
+    expected = Explanations.of(latents, explained, explanations.largest, 300, len(places))
     assert explanations.places == len(places) and explanations.unexplained == sum(one[1] is None for one in slow)
     for mine, theirs in zip(explanations.patterns, expected.patterns, strict=True):
         values = {pattern.tokens: pattern.value for pattern in theirs}

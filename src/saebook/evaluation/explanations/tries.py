@@ -8,7 +8,7 @@ of the Top-k paper. Letters: N rows, T positions, m latents, V vocabulary.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -120,8 +120,8 @@ class _Trie:
         return cls(first, keys.contiguous(), children.contiguous(), wild, torch.tensor(values), vocabulary)
 
     def to(self, device: torch.device) -> "_Trie":
-        tensors = (self.first, self.keys, self.children, self.any, self.values)
-        return _Trie(*(tensor.to(device) for tensor in tensors), self.vocabulary)
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
     def step(self, node: Tensor, token: Tensor) -> Tensor:
         """The nodes [n] that `token` [n] leads to from `node` [n]: by an exact edge, else by the wildcard's, else nowhere."""

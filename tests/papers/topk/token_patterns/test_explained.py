@@ -61,17 +61,18 @@ def test_best_middle_and_worst_are_told_by_f1():
 def texts(small_subject):
     site = small_subject.site("resid_post", 0)
     rows = torch.randint(1, 40, (80, 32), generator=torch.Generator().manual_seed(0))
-    return [explained.Text.read(small_subject, site, part, 1) for part in rows.split(40)]
+    seen, other = (explained.Text.read(small_subject, site, part, 1) for part in rows.split(40))
+    return seen, other
 
 
 def test_own_patterns_beat_those_of_another_latent(small_subject, texts):
     table = pd.DataFrame([{"method": "topk", "d_sae": 24, "seed": seed, "sparsity": 3.0, "l0": 3.0} for seed in (0, 1)])
     saes = [build("topk", 32, 24, (Member(seed, 3.0),), per_token=True) for seed in (0, 1)]
     settings = Settings(4, 8, 2)
-    own = explained.measured(table, saes, *texts, settings, 12, above=(0.0, 0.3))
+    own = explained.measured(table, saes, texts[0], texts[1], settings, 12, above=(0.0, 0.3))
     assert own.groupby(["seed", "above"]).size().tolist() == [12] * 4
     assert own.groupby("seed").latent.apply(set)[0] != own.groupby("seed").latent.apply(set)[1]
-    other = explained.measured(table, saes, *texts, settings, 12, shift=1)
+    other = explained.measured(table, saes, texts[0], texts[1], settings, 12, shift=1)
     f1 = [explained.means(one[one.above == 0.0]).f1.mean() for one in (own, other)]
     assert f1[0] > 2 * f1[1]
 

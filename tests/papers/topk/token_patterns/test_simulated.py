@@ -22,7 +22,7 @@ from saebook.training.config import Data
 def texts(small_subject):
     site = small_subject.site("resid_post", 0)
     rows = torch.randint(1, 40, (44, 32), generator=torch.Generator().manual_seed(0))
-    return [Text.read(small_subject, site, part, 1) for part in rows.split([32, 12])]
+    return tuple(Text.read(small_subject, site, part, 1) for part in rows.split([32, 12]))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def sae():
 @pytest.fixture(scope="module")
 def losses(texts, sae):
     table = pd.DataFrame([{"method": "topk", "d_sae": 24, "seed": 0, "sparsity": 3.0, "l0": 3.0}])
-    return simulated.measured(table, [sae], *texts, Settings(4, 8, 2)).set_index("by")
+    return simulated.measured(table, [sae], texts[0], texts[1], Settings(4, 8, 2)).set_index("by")
 
 
 def test_saes_own_loss_and_error_are_those_of_the_metrics(losses, texts, sae, small_subject):
