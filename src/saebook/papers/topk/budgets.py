@@ -9,6 +9,7 @@ from saebook.papers.topk.effects import budgets as effects
 from saebook.papers.topk.later.budgets import LaterArchitectures
 from saebook.papers.topk.probes import budgets as probes
 from saebook.papers.topk.scaling import budgets as scaling
+from saebook.papers.topk.token_patterns import budgets as token_patterns
 
 RatesByWidth = dict[str, Rate]
 
@@ -139,6 +140,24 @@ class BatchTopK(ActivationFunctions, LaterArchitectures):
     """SAEs of Figure 2 at its widest, and the later architectures beside them."""
 
 
+class Explained(ActivationFunctions, token_patterns.PatternText):
+    """SAEs of Figure 2, of which `explained_latents` latents each are explained by token patterns."""
+
+    explained_latents: Count
+
+    @model_validator(mode="after")
+    def _latents_within_width(self) -> Self:
+        if self.explained_latents > min(self.widths):
+            raise ValueError(
+                f"explained_latents must be at most the smallest width, {min(self.widths)}, and are {self.explained_latents}"
+            )
+        return self
+
+
+class Simulated(ActivationFunctions, token_patterns.PatternText):
+    """SAEs of Figure 2, all of whose latents are simulated from token patterns."""
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
@@ -153,6 +172,8 @@ BUDGETS: dict[str, type[Budget]] = {
     "logit_effects": LogitEffects,
     "distributions": ActivationFunctions,
     "batch_topk": BatchTopK,
+    "explained": Explained,
+    "simulated": Simulated,
     **scaling.BUDGETS,
     **effects.BUDGETS,
 }

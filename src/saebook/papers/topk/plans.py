@@ -23,6 +23,7 @@ from saebook.papers.topk.effects.budgets import EveryLayer
 from saebook.papers.topk.probes import plans as probes
 from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
+from saebook.papers.topk.token_patterns.plans import of_figure_2
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
 from saebook.training.plan import Plan
@@ -122,6 +123,11 @@ def logit_effects(budget: LogitEffects, site: Site) -> list[Method]:
     return [replace(topk, sparsities=(*topk.sparsities, *map(float, budget.larger_ks)))]
 
 
+def explained(budget: ActivationFunctions, site: Site) -> list[Method]:
+    """TopK at every width of Figure 2, and ReLU at the widest."""
+    return of_figure_2(activation_functions(budget, site))
+
+
 def every_layer(budget: EveryLayer, site: Site) -> list[Method]:
     """TopK as in Figure 2, at each of several layers."""
     training, ks = _training(budget, budget.topk_lr, **_ADAM, **_NOT_RESAMPLED), tuple(map(float, budget.ks))
@@ -180,6 +186,8 @@ PLANS = {
     "every_layer": Plan(BUDGETS["every_layer"], every_layer),
     "distributions": Plan(BUDGETS["distributions"], refinement),
     "batch_topk": Plan(BUDGETS["batch_topk"], batch_topk, Tuner(error_at_equal_l0, _RECIPE_RATES)),
+    "explained": Plan(BUDGETS["explained"], explained),
+    "simulated": Plan(BUDGETS["simulated"], explained),
     **scaling.PLANS,
     **effects.PLANS,
 }
