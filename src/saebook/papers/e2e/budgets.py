@@ -5,6 +5,7 @@ from typing import Annotated
 from annotated_types import Gt
 
 from saebook.common.limits import Budget, Positive, Rate, Several, SweepBudget, Width
+from saebook.papers.e2e.variants import budgets as variants
 
 
 class ThreeObjectives(SweepBudget):
@@ -27,4 +28,5 @@ class ThreeObjectives(SweepBudget):
 
 BUDGETS: dict[str, type[Budget]] = {
     "three_objectives": ThreeObjectives,
+    **variants.BUDGETS,
 }

@@ -5,6 +5,7 @@ import pandas as pd
 from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.e2e.budgets import BUDGETS, ThreeObjectives
 from saebook.papers.e2e.comparison import CE, with_counts
+from saebook.papers.e2e.variants import plans as variants
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
 from saebook.training.objectives import Objective
@@ -47,5 +48,6 @@ PLANS = {
         BUDGETS["three_objectives"],
         three_objectives,
         Tuner(added_loss_at_equal_l0, (1e-3, 2.5e-3, 5e-3, 1e-2), one_rate=True),
-    )
+    ),
+    **variants.PLANS,
 }
