@@ -41,7 +41,7 @@ def test_recipe_is_that_of_figure_1(tier):
     massive = budget.model_copy(update={"massive": 10.0})
     same = Objectives.checked(FIG01, massive.plain())
     assert plans.figure_1(same, SITE) == all_plans.three_objectives(massive, SITE)
-    assert set(Objectives.model_fields) - {"objectives"} == set(ThreeObjectives.model_fields)
+    assert set(Objectives.model_fields) - {"objective_names"} == set(ThreeObjectives.model_fields)
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
@@ -98,7 +98,7 @@ def test_lengths_are_swept_apart(monkeypatch):
         ("e2e/fig17_samples", {"tokens": 16384}, "lengths must be two or more and end at tokens"),
         ("e2e/fig17_samples", {"lengths": [256, 8192]}, "lengths must fill at least one batch"),
         ("e2e/fig16_width", {"widths": [32, 128]}, "widths must hold d_sae"),
-        ("e2e/fig16_width", {"objectives": ["e2e"]}, "objectives must name local and e2e"),
+        ("e2e/fig16_width", {"objective_names": ["e2e"]}, "objective_names must be local and e2e"),
         ("e2e/fig13_learning_rates", {"rates": [0.001, 0.002]}, "rates must be at least three"),
         ("e2e/knob_encoders", {"ks": [128]}, "ks must be at most d_sae"),
         ("e2e/knob_finetune", {"finetune_tokens": 100}, "finetune_tokens must be from one batch"),

@@ -32,7 +32,7 @@ Massive = Annotated[Positive, Gt(1)] | None
 
 
 class Objectives(SweepBudget):
-    """The values of `papers.e2e.budgets.ThreeObjectives`, which cannot be imported here; `objectives` says which are trained."""
+    """The values of `papers.e2e.budgets.ThreeObjectives`, which cannot be imported here; `objective_names` says which are trained."""
 
     d_sae: Width
     local_sparsities: Several[Positive]
@@ -43,12 +43,14 @@ class Objectives(SweepBudget):
     ds_lr: Rate
     downstream: Positive
     massive: Massive = None
-    objectives: Several[ObjectiveName] = ("local", "e2e", "e2e+ds")
+    objective_names: Several[ObjectiveName] = ("local", "e2e", "e2e+ds")
 
     @model_validator(mode="after")
     def _both_sides(self) -> Self:
-        if not {"local", "e2e"} <= set(self.objectives):
-            raise ValueError(f"objectives must name local and e2e, which are compared, not {list(self.objectives)}")
+        if not {"local", "e2e"} <= set(self.objective_names):
+            raise ValueError(
+                f"objective_names must be local and e2e at least, which are compared, not {list(self.objective_names)}"
+            )
         return self
 
 

@@ -35,7 +35,7 @@ def objective(name: ObjectiveName, downstream: float | None, massive: float | No
 
 
 def figure_1(budget: Objectives, site: Site) -> list[Method]:
-    """Those `objectives` of Figure 1 that the budget names, all runs of that figure where its values are."""
+    """Those objectives of Figure 1 that the budget names, all runs of that figure where its values are."""
     rates = {"local": budget.local_lr, "e2e": budget.e2e_lr, "e2e+ds": budget.ds_lr}
     lambdas = {"local": budget.local_sparsities, "e2e": budget.e2e_sparsities, "e2e+ds": budget.ds_sparsities}
     return [
@@ -44,7 +44,7 @@ def figure_1(budget: Objectives, site: Site) -> list[Method]:
             TrainConfig(lr=rates[name], tokens=budget.tokens, batch=budget.batch, **RECIPE),
             name=name, objective=objective(name, budget.downstream, budget.massive),
         )
-        for name in budget.objectives
+        for name in budget.objective_names
     ]  # fmt: skip
 
 
