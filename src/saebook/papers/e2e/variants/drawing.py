@@ -10,7 +10,7 @@ from saebook.evaluation.intervals import t_interval
 from saebook.papers.e2e.comparison import ALIVE, CE
 from saebook.papers.e2e.variants.finetune import CONTINUED, FINETUNED
 from saebook.plotting.curves import log_curve
-from saebook.plotting.style import L0_AXIS, Look, finished, logarithmic, look, methods, style
+from saebook.plotting.style import L0_AXIS, Look, finished, logarithmic, look, methods, plain_numbers, style
 
 ADDED, ALIVE_AXIS = "added nats per token", "alive latents"
 _TRAINED_ON = {  # methods of this page alone
@@ -74,6 +74,7 @@ def by_size(at: pd.DataFrame, by: str, label: str) -> Figure:
     for ax, column, name in ((left, CE, ADDED), (right, ALIVE, ALIVE_AXIS)):
         for method in methods(at):
             log_curve(ax, at[at.method == method].dropna(), by, by, column, method)
+        plain_numbers(ax.xaxis, tuple(sorted(at[by].unique())))
         ax.set(xlabel=label, ylabel=name)
     return finished(figure, left, 3)
 

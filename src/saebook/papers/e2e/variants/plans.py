@@ -71,7 +71,7 @@ def lengths(budget: Lengths, site: Site) -> list[Method]:
     """The objectives on every number of tokens (Figure 17). They cannot be trained together: `sweep_lengths`."""
     return [
         replace(method, training=replace(method.training, tokens=tokens))
-        for tokens in budget.lengths
+        for tokens in sorted(budget.lengths, reverse=True)  # an estimate takes the first for all
         for method in figure_1(budget, site)
     ]
 
