@@ -57,3 +57,10 @@ def test_sizes_that_do_not_meet_have_no_change():
     assert equal_l0.changes(table(shift=3.0), "tokens", "e2e").isna().all(axis=None)
     assert np.isnan(equal_l0.slopes(table(shift=3.0), "tokens", "e2e")).all()
     assert equal_l0.common_l0(table(shift=3.0), "tokens") == table(shift=3.0).l0.median()
+
+
+def test_two_methods_are_compared_seed_by_seed_where_both_have_one():
+    runs = table(seeds=3)
+    one, other = runs[(runs.tokens == 400) & (runs.seed > 0)], runs[(runs.tokens == 100) & (runs.seed < 2)]
+    assert equal_l0.between(one[one.method == "e2e"], other[other.method == "e2e"]) == pytest.approx([4**-0.3])
+    assert equal_l0.between(one, one.assign(seed=9)) == []

@@ -60,3 +60,9 @@ def late_differences(table: pd.DataFrame, by: str, one: str, other: str) -> list
     """The last of the `changes` of one method minus that of another, one per seed."""
     last = [changes(table, by, method).iloc[:, -1] for method in (one, other)]
     return cast(pd.Series, last[0] - last[1]).tolist()
+
+
+def between(one: pd.DataFrame, other: pd.DataFrame, column: str = CE) -> list[float]:
+    """`column` of one method's runs over another's at equal L0, one geometric mean for each seed that both have."""
+    seeds = sorted(set(one.seed) & set(other.seed))
+    return [matched_ratio(one[one.seed == seed], other[other.seed == seed], column) for seed in seeds]
