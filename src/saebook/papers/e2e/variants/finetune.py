@@ -5,7 +5,7 @@ as large as the error at the first batch, so that lambda keeps its meaning. Fine
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,20 +46,17 @@ class Finetune:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass
 class LaterText:
     """The batches of `rows` from number `first` on, which count from zero here."""
 
     rows: RowBuffer
     first: int
+    batch: int = field(init=False)
+    seed: int = field(init=False)
 
-    @property
-    def batch(self) -> int:
-        return self.rows.batch
-
-    @property
-    def seed(self) -> int:
-        return self.rows.seed
+    def __post_init__(self) -> None:
+        self.batch, self.seed = self.rows.batch, self.rows.seed
 
     def sample(self, count: int) -> Tensor:
         """As that of `rows`."""

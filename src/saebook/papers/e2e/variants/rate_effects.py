@@ -17,7 +17,7 @@ def alive_slopes(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["method", "sparsity", "seed"]
     slopes = [(*names, log_slope(g.lr, g[ALIVE])) for names, g in table.groupby(keys)]
     each = pd.DataFrame(slopes, columns=[*keys, "slope"])
-    return each.groupby(["method", "seed"], as_index=False).slope.mean()
+    return each.groupby(["method", "seed"]).slope.mean().reset_index()
 
 
 def l0_at(steps: np.ndarray, l0: np.ndarray, share: float) -> float:
@@ -45,7 +45,7 @@ def drift_slopes(drifts: pd.DataFrame) -> pd.DataFrame:
         for (method, sparsity, seed), g in drifts.groupby(["method", "sparsity", "seed"])
     ]
     each = pd.DataFrame(rows, columns=["method", "sparsity", "seed", "slope"])
-    return each.groupby(["method", "seed"], as_index=False).slope.mean()
+    return each.groupby(["method", "seed"]).slope.mean().reset_index()
 
 
 def over_objectives(slopes: pd.DataFrame) -> list[float]:
