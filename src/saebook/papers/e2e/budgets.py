@@ -6,6 +6,7 @@ from annotated_types import Gt
 from pydantic import model_validator
 
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, Share, SweepBudget, Width
+from saebook.papers.e2e.variants import budgets as variants
 
 
 class ThreeObjectives(SweepBudget):
@@ -92,4 +93,5 @@ BUDGETS: dict[str, type[Budget]] = {
     "training_cost": TrainingCost,
     "agreement": Agreement,
     "dictionary_map": DictionaryMap,
+    **variants.BUDGETS,
 }

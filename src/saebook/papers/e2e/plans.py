@@ -5,6 +5,7 @@ import pandas as pd
 from saebook.evaluation.pareto import matched_ratio
 from saebook.papers.e2e.budgets import BUDGETS, ThreeObjectives
 from saebook.papers.e2e.comparison import CE, with_counts
+from saebook.papers.e2e.variants import plans as variants
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig
 from saebook.training.objectives import Objective
@@ -53,4 +54,5 @@ PLANS = {
     "training_cost": Plan(BUDGETS["training_cost"], three_objectives),
     "agreement": Plan(BUDGETS["agreement"], three_objectives),
     "dictionary_map": Plan(BUDGETS["dictionary_map"], three_objectives),
+    **variants.PLANS,
 }
