@@ -6,6 +6,7 @@ from pydantic import field_validator, model_validator
 
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepBudget, Width
 from saebook.papers.topk.effects import budgets as effects
+from saebook.papers.topk.optimisation import budgets as optimisation
 from saebook.papers.topk.probes import budgets as probes
 from saebook.papers.topk.scaling import budgets as scaling
 
@@ -149,4 +150,5 @@ BUDGETS: dict[str, type[Budget]] = {
     "distributions": ActivationFunctions,
     **scaling.BUDGETS,
     **effects.BUDGETS,
+    **optimisation.BUDGETS,
 }

@@ -19,6 +19,7 @@ from saebook.papers.topk.budgets import (
 from saebook.papers.topk.dead_latents import VARIANTS
 from saebook.papers.topk.effects import plans as effects
 from saebook.papers.topk.effects.budgets import EveryLayer
+from saebook.papers.topk.optimisation import plans as optimisation
 from saebook.papers.topk.probes import plans as probes
 from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
@@ -156,4 +157,5 @@ PLANS = {
     "distributions": Plan(BUDGETS["distributions"], refinement),
     **scaling.PLANS,
     **effects.PLANS,
+    **optimisation.PLANS,
 }
