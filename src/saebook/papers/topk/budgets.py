@@ -138,6 +138,7 @@ class LogitEffects(ActivationFunctions):
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
+    "auxk_forms": DeadLatents,
     "encoder_scale": EncoderScale,
     "recipe": Recipe,
     "progressive": Progressive,

@@ -14,4 +14,7 @@ def weight_averages(budget: WeightAverages, site: Site) -> list[Method]:
     return [variant for method in methods for variant in averaging.variants(method, budget.memory)]
 
 
-PLANS = {"weight_averages": Plan(BUDGETS["weight_averages"], weight_averages)}
+PLANS = {
+    "weight_averages": Plan(BUDGETS["weight_averages"], weight_averages),
+    "step_times": Plan(BUDGETS["step_times"]),  # measures steps and keeps nothing that it trains
+}
