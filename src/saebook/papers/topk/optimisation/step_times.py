@@ -95,7 +95,7 @@ def works(shape: Shape, batches: Sequence[Tensor], seed: int = 0) -> dict[str, C
     PyTorch is autograd in single precision on both.
     """
     x = batches[0]
-    d_in, device, products = x.shape[1], x.device, precision.current(x.device.type)
+    d_in, device, products = x.shape[1], str(x.device), precision.current(x.device.type)
     training = TrainConfig(lr=_RATE, tokens=_STEPS * len(x), batch=len(x), beta1=0.9, resample_at=(), dead_share=1.0)
     member = (Member(seed, float(shape.k)),)
 
@@ -205,7 +205,7 @@ def speed_ups(times: pd.DataFrame) -> pd.DataFrame:
 
 def largest_difference(shape: Shape, x: Tensor) -> float:
     """How far the gradients of the three steps are apart, relative to the largest, in double precision at inputs `x` [B, D]."""
-    stacks = [kind(x.shape[1], shape.d_sae, (Member(0, float(shape.k)),), x.device, torch.float64, per_token=True)
+    stacks = [kind(x.shape[1], shape.d_sae, (Member(0, float(shape.k)),), str(x.device), torch.float64, per_token=True)
               for kind in (TopK, DenseTopK)]  # fmt: skip
     z = stacks[0].prepare(x.double())[0]
     found = []
@@ -234,7 +234,7 @@ def _lines(ax: Axes, times: pd.DataFrame, x: str) -> None:
         middle = np.array([over.mean for _, over in points])
         ends = np.array([[over.low, over.high] for _, over in points])
         reach = np.abs(np.where(np.isfinite(ends), ends, middle[:, None]) - middle[:, None]).T
-        places = [at for at, _ in points]
+        places = np.asarray([at for at, _ in points], float)
         ax.errorbar(places, middle, yerr=reach, color=colour, marker=marker, markersize=5, capsize=2, label=name)
     logarithmic(ax.xaxis)
     plain_numbers(ax.xaxis, tuple(sorted(times[x].unique())))
