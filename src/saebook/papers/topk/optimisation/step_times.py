@@ -106,9 +106,8 @@ def works(shape: Shape, batches: Sequence[Tensor], seed: int = 0) -> dict[str, C
         return kind(stack, training, precision=products, **how)
 
     sparse, again = state(TopK, engine=True), state(TopK, engine=True)
-    dense, autograd = state(DenseTopK, engine=True), state(DenseTopK, engine=False, compiled=False)
-    if x.is_cuda:
-        dense = state(DenseTopK, engine=True, entries=False)
+    dense = state(DenseTopK, engine=True, **({"entries": False} if x.is_cuda else {}))
+    autograd = state(DenseTopK, engine=False, compiled=False)
     stack = sparse.stack
     inputs = [stack.prepare(batch)[0] for batch in batches]
 
