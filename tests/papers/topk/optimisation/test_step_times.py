@@ -70,16 +70,15 @@ def test_agreement_of_the_steps_is_measured_and_can_fail(monkeypatch):
     assert step_times.largest_difference(Shape(M, 4), x) > 0.1
 
 
-def test_every_work_is_measured_in_every_round_and_another_begins_each(monkeypatch):
+def test_every_work_is_measured_in_every_round_each_in_an_order_of_its_own(monkeypatch):
     order, clock = [], itertools.count()
     made = {name: (lambda name=name: order.append(name)) for name in (SPARSE, DENSE, AUTOGRAD)}
     monkeypatch.setattr(step_times, "works", lambda shape, batches, seed: made)
     monkeypatch.setattr(step_times.time, "perf_counter", lambda: float(next(clock)))
-    times = step_times.measure(Shape(M, 4), [data()] * 4, rounds=4)
-    assert len(times) == 12 and set(times.seconds) == {0.25}
-    measured = order[6:]  # each has been done twice before
-    assert [measured[i] for i in (0, 3, 6, 9)] == [SPARSE, DENSE, AUTOGRAD, SPARSE]
-    assert all(set(measured[i : i + 3]) == set(made) for i in (0, 3, 6, 9))
+    times = step_times.measure(Shape(M, 4), [data()] * 4, rounds=8)
+    assert len(times) == 24 and set(times.seconds) == {0.25}
+    measured = [tuple(order[i : i + 3]) for i in range(6, len(order), 3)]  # each has been done twice before
+    assert all(set(one) == set(made) for one in measured) and len(set(measured)) > 1
     with pytest.raises(ValueError, match="fewer than 16"):
         step_times.measure(Shape(M, 4), [data()] * 16, rounds=1)
 
@@ -103,12 +102,14 @@ def test_median_interval_holds_the_median_as_often_as_it_says():
 def times():
     """Dense products take twice as long as active latents, plain PyTorch three times, and slow rounds slow all."""
     rows = [
-        {"d_sae": d_sae, "k": k, "work": work, "round": number, "seconds": factor * (1 + number) * d_sae / 1000}
+        {"d_sae": d_sae, "k": k, "seed": seed, "work": work, "round": number,
+         "seconds": factor * (1 + number + 6 * seed) * d_sae / 1000}
         for d_sae, k in ((32, 4), (64, 4), (64, 8))
         for work, factor in (
             (SPARSE, 1.0), (AGAIN, 1.0), (DENSE, 2.0), (AUTOGRAD, 3.0), (step_times.FORWARD, 0.5),
             (step_times.DENSE_FORWARD, 0.75), (step_times.ENCODER, 0.25),
         )
+        for seed in (0, 1)
         for number in range(6)
     ]  # fmt: skip
     return pd.DataFrame(rows).sample(frac=1, random_state=0)
@@ -116,7 +117,7 @@ def times():
 
 def test_ratios_are_of_the_same_round_and_against_the_faster_dense_step(times):
     shape = Shape(64, 4)
-    assert step_times.ratios(times, shape, AUTOGRAD, SPARSE) == pytest.approx([3.0] * 6)
+    assert step_times.ratios(times, shape, AUTOGRAD, SPARSE) == pytest.approx([3.0] * 12)
     assert step_times.faster_dense(times, shape) == DENSE
     over = step_times.over_sparse(times, shape)
     assert {name: interval.mean for name, interval in over.items()} == pytest.approx({DENSE: 2, AUTOGRAD: 3, AGAIN: 1})
@@ -130,7 +131,7 @@ def test_figure_has_a_line_for_each_kind_of_step(times):
     assert left.get_legend_handles_labels()[1] == [SPARSE, DENSE, AUTOGRAD, step_times.ENCODER]
     assert list(left.containers[1][0].get_xdata()) == [32, 64]
     assert list(right.containers[0][0].get_xdata()) == [4, 8]
-    assert left.containers[1][0].get_ydata()[0] == pytest.approx(2 * 3.5 * 32)
+    assert left.containers[1][0].get_ydata()[0] == pytest.approx(2 * 6.5 * 32)
 
 
 def test_shapes_are_every_width_and_every_k_once():

@@ -37,7 +37,7 @@ class WeightAverages(RatesByWidth):
 class StepTimes(SiteBudget):
     """Times of a step at every one of `widths` with `k`, and with every one of `ks` at `width`.
 
-    A time is that of `steps` steps, and is taken in each of `rounds`.
+    A time is that of `steps` steps, and is taken in each of `rounds` for every seed, by which an SAE begins.
     """
 
     batch: Width

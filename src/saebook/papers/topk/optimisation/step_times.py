@@ -123,7 +123,7 @@ def works(shape: Shape, batches: Sequence[Tensor], seed: int = 0) -> dict[str, C
 
 
 def measure(shape: Shape, batches: Sequence[Tensor], rounds: int, seed: int = 0) -> pd.DataFrame:
-    """Seconds a batch of each of `works`, in `rounds` that each begin with another: d_sae, k, work, round, seconds.
+    """Seconds a batch of each of `works`, in `rounds` that each have an order of their own: d_sae, k, seed, work, round, seconds.
 
     All works are done once before, unmeasured: loops are compiled and graphs captured then. Raises `ValueError` for so many
     batches that a step would look up dead latents.
@@ -134,12 +134,11 @@ def measure(shape: Shape, batches: Sequence[Tensor], rounds: int, seed: int = 0)
     for _ in range(2):
         for work in every.values():
             work()
-    rows, names = [], list(every)
+    rows, rng = [], np.random.default_rng([seed, *shape])
     for number in range(rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+        for name in rng.permutation(list(every)).tolist():  # what came before has filled the caches, and must vary
             seconds = _seconds(every[name], batches[0]) / len(batches)
-            rows.append({**shape._asdict(), "work": name, "round": number, "seconds": seconds})
+            rows.append({**shape._asdict(), "seed": seed, "work": name, "round": number, "seconds": seconds})
     return pd.DataFrame(rows)
 
 
@@ -165,9 +164,9 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def ratios(times: pd.DataFrame, shape: Shape, one: str, other: str) -> list[float]:
-    """Time of work `one` over that of `other` in the same round, of a table of `measure`."""
+    """Time of work `one` over that of `other` in the same round of the same seed, of a table of `measure`."""
     mine = times[(times.d_sae == shape.d_sae) & (times.k == shape.k)]
-    seconds = mine.pivot(index="round", columns="work", values="seconds")
+    seconds = mine.pivot(index=["seed", "round"], columns="work", values="seconds")
     return (seconds[one] / seconds[other]).to_list()
 
 
