@@ -16,7 +16,8 @@ from saebook.training import sweep
 HOME = Path(fingerprint.__file__).parents[1]
 MODULES = {name: registry.get(name).__module__ for name in registry.names()}
 GATED = {"gated", "gated_unfrozen", "gated_no_r_mag", "gated_untied"}
-TOPK = {"topk", "batch_topk", "multi_topk", "topk_free_norm", "topk_no_bias", "topk_scaled"}
+AUXK = {"topk_aux_attached", "topk_aux_bias", "topk_aux_decoder", "topk_aux_plain", "topk_aux_share"}
+TOPK = AUXK | {"topk", "batch_topk", "multi_topk", "topk_free_norm", "topk_no_bias", "topk_scaled"}
 EVERY = set(MODULES)
 
 
@@ -76,6 +77,7 @@ def test_copy_has_the_fingerprints_of_the_library(copy):
         ("sae/multi_topk.py", {"multi_topk"}),
         ("sae/batch_topk.py", {"batch_topk"}),
         ("sae/jump_relu.py", {"jump_relu", "batch_topk"}),
+        ("sae/auxk_variants.py", AUXK),
         ("sae/prolu.py", {"prolu_relu", "prolu_ste"}),
         ("sae/normalised_relu.py", {"normalised_relu"}),
         ("sae/base.py", EVERY),

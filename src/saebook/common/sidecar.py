@@ -17,7 +17,7 @@ from saebook.common.errors import UserError
 from saebook.common.limits import problem
 from saebook.common.names import PAPERS, TIERS
 
-_RANKS = ("fig", "sec", "tab", "app", "knob")  # the order of a paper's chapters, by how their names begin
+_RANKS = ("fig", "sec", "tab", "app", "d2", "knob")  # the order of a paper's chapters, by how their names begin
 
 
 class Budgets(BaseModel):

@@ -7,6 +7,7 @@ from pydantic import field_validator, model_validator
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, SweepBudget, Width
 from saebook.papers.topk.effects import budgets as effects
 from saebook.papers.topk.later.budgets import LaterArchitectures
+from saebook.papers.topk.optimisation import budgets as optimisation
 from saebook.papers.topk.probes import budgets as probes
 from saebook.papers.topk.scaling import budgets as scaling
 from saebook.papers.topk.token_patterns import budgets as token_patterns
@@ -161,6 +162,7 @@ class Simulated(ActivationFunctions, token_patterns.PatternText):
 BUDGETS: dict[str, type[Budget]] = {
     "activation_functions": ActivationFunctions,
     "dead_latents": DeadLatents,
+    "auxk_forms": DeadLatents,
     "encoder_scale": EncoderScale,
     "recipe": Recipe,
     "progressive": Progressive,
@@ -176,4 +178,5 @@ BUDGETS: dict[str, type[Budget]] = {
     "simulated": Simulated,
     **scaling.BUDGETS,
     **effects.BUDGETS,
+    **optimisation.BUDGETS,
 }

@@ -20,6 +20,8 @@ from saebook.papers.topk.budgets import (
 from saebook.papers.topk.dead_latents import VARIANTS
 from saebook.papers.topk.effects import plans as effects
 from saebook.papers.topk.effects.budgets import EveryLayer
+from saebook.papers.topk.optimisation import auxiliary
+from saebook.papers.topk.optimisation import plans as optimisation
 from saebook.papers.topk.probes import plans as probes
 from saebook.papers.topk.scaling import plans as scaling
 from saebook.papers.topk.shape_search import ShapeSearch
@@ -70,6 +72,12 @@ def dead_latents(budget: DeadLatents, site: Site) -> list[Method]:
         training = _training(budget, budget.lr, **_ADAM, **_NOT_RESAMPLED)
         methods.append(Method("topk", budget.d_sae, (float(budget.k),), training, options, name))
     return methods
+
+
+def auxk_forms(budget: DeadLatents, site: Site) -> list[Method]:
+    """Forms of AuxK in other libraries beside the paper's and none, which are runs of Figure 15: all with the transposed start."""
+    named = {method.name: method for method in dead_latents(budget, site)}
+    return auxiliary.methods(named["transposed"], named["both"])
 
 
 def encoder_scale(budget: EncoderScale, site: Site) -> list[Method]:
@@ -174,6 +182,7 @@ PLANS = {
         Tuner(error_at_equal_l0, (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2)),
     ),
     "dead_latents": Plan(BUDGETS["dead_latents"], dead_latents, ShapeSearch(error_at_equal_l0)),
+    "auxk_forms": Plan(BUDGETS["auxk_forms"], auxk_forms),
     "encoder_scale": Plan(BUDGETS["encoder_scale"], encoder_scale, Tuner(error_at_equal_l0, _RECIPE_RATES)),
     "recipe": Plan(BUDGETS["recipe"], recipe, Tuner(error_at_equal_l0, _RECIPE_RATES)),
     "progressive": Plan(BUDGETS["progressive"], progressive),
@@ -190,4 +199,5 @@ PLANS = {
     "simulated": Plan(BUDGETS["simulated"], explained),
     **scaling.PLANS,
     **effects.PLANS,
+    **optimisation.PLANS,
 }
