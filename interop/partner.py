@@ -7,6 +7,7 @@ library computes goes to `answers/ours`. Its own SAEs, whose tensors have noise 
 from them to `answers/theirs`. Nothing here imports saebook.
 """
 
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import json
@@ -30,6 +31,7 @@ HOOK = "blocks.6.hook_resid_pre"
 def main(name: str, folder: Path, stubs: list[str]) -> None:
     for stub in stubs:
         sys.modules[stub] = _Stub(stub)
+        sys.modules[stub].__spec__ = importlib.machinery.ModuleSpec(stub, None)
     library = globals()[f"{name}_library"]()
     x = torch.load(folder / "x.pt", weights_only=True)
     for path in sorted((folder / "ours").iterdir()):
@@ -67,6 +69,15 @@ def _noise(module: torch.nn.Module) -> None:
     """Move every parameter from where it was initialised, decoder rows off norm one with it."""
     for parameter in module.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
+
+
+def _module(file: Any) -> Any:
+    """The module in `file`, imported without its package."""
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def saelens_library() -> dict[str, Any]:
@@ -178,7 +189,9 @@ def sparsify_library() -> dict[str, Any]:
 
 def e2e_sae_library() -> dict[str, Any]:
     import yaml
-    from e2e_sae.models.sparsifiers import SAE
+
+    # The module alone: the package imports scripts that its wheel lacks.
+    SAE = _module(importlib.metadata.distribution("e2e-sae").locate_file("e2e_sae/models/sparsifiers.py")).SAE
 
     def computes(path: Path) -> Opened:
         """As `SAETransformer.from_local_path` does, without the language model that it wants too."""
@@ -211,14 +224,7 @@ def e2e_sae_library() -> dict[str, Any]:
 
 
 def openai_library() -> dict[str, Any]:
-    sys.path.insert(0, os.environ["OPENAI_SPARSE_AUTOENCODER"])
-    # Only this module: the package itself imports more than an SAE needs.
-    spec = importlib.util.spec_from_file_location(
-        "model", Path(os.environ["OPENAI_SPARSE_AUTOENCODER"]) / "sparse_autoencoder" / "model.py"
-    )
-    assert spec and spec.loader
-    model = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(model)
+    model = _module(Path(os.environ["OPENAI_SPARSE_AUTOENCODER"]) / "sparse_autoencoder" / "model.py")
     kinds = {"topk.pt": (model.TopK, True), "relu.pt": (torch.nn.ReLU, False)}
 
     def computes(sae) -> Opened:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from formats.twins import K, M, assert_round_trip, assert_same, made, matrices, openai_file
+from formats.twins import D, K, M, assert_round_trip, assert_same, made, matrices, openai_file
 
 from saebook.common.errors import UserError
 from saebook.formats import openai
@@ -78,6 +78,20 @@ def test_own_stacks_round_trip(tmp_path, kind, per_token):
     again = openai.read(tmp_path / "sae.pt")
     assert_round_trip(stack, again)
     assert torch.equal(again.W_enc[0], stack.W_enc[1]) and torch.equal(again.W_dec[0], stack.W_dec[1])
+
+
+@pytest.mark.parametrize(("kind", "per_token"), [("topk", True), ("relu", False)])
+def test_a_written_file_has_every_entry_of_a_new_model_and_no_other(tmp_path, kind, per_token):
+    """Its state dictionary is loaded strictly: the statistics that it keeps of a run must be there, one for each latent."""
+    openai.write(made(kind, per_token=per_token), tmp_path / "sae.pt")
+    content = torch.load(tmp_path / "sae.pt", weights_only=True)
+    shapes = {name: tuple(value.shape) for name, value in content.items() if isinstance(value, torch.Tensor)}
+    assert shapes == {
+        "pre_bias": (D,), "latent_bias": (M,), "encoder.weight": (M, D), "decoder.weight": (D, M),
+        "stats_last_nonzero": (M,), "latents_activation_frequency": (M,), "latents_mean_square": (M,),
+    }  # fmt: skip
+    options = {"k": 3, "postact_fn": "ReLU"} if per_token else {}
+    assert (content["activation"], content["activation_state_dict"]) == ("TopK" if per_token else "ReLU", options)
 
 
 def test_a_relu_without_centring_is_written_as_one_with(tmp_path):

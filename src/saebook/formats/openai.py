@@ -75,8 +75,8 @@ def write(stack: SAEStack, path: Path | str, i: int = 0, origin: Origin = NOWHER
         implied != sae.per_token,
         LIBRARY, f"reads the activation {activation} as one that {would}, and this SAE {does} each token: choose another format",
     )  # fmt: skip
-    tensors = sae.centred_as(True).tensors
-    tensors |= {name: tensors[name].T.contiguous() for name in ("W_enc", "W_dec")}
+    sae = sae.centred_as(True)
+    tensors = sae.tensors | {name: sae.tensors[name].T.contiguous() for name in ("W_enc", "W_dec")}
     content: dict[str, Any] = {there: tensors[here] for here, there in _NAMES.items()}
     # What the library keeps of a training run, at the values that a new SAE of its own has.
     content |= {
