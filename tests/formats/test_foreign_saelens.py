@@ -115,6 +115,13 @@ def test_files_before_version_6(tmp_path, former, here):
         ("standard", {"metadata": {}, "activation_fn_str": "tanh-relu"}, "has the activation function 'tanh-relu'"),
         ("standard", {"metadata": {}, "finetuning_scaling_factor": True}, "has finetuning_scaling_factor"),
         ("standard", {"metadata": 5}, "`metadata` that is no mapping"),
+        ("standard", {"normalize_activations": ["none"]}, "which is no single value"),
+        ("standard", {"architecture": {}}, "which is no single value"),
+        (
+            "standard",
+            {"metadata": {}, "activation_fn_str": "topk", "activation_fn_kwargs": [5]},
+            "`activation_fn_kwargs` that is no mapping",
+        ),
         ("standard", {"architecture": ...}, r"does not say which of standard, gated.*\(--architecture\)"),
         ("standard", {"d_in": D + 1}, f"says d_in = {D + 1}, and the tensors have {D}"),
         ("gated", {"architecture": "standard"}, "has tensors that no standard SAE has: b_gate, b_mag, r_mag"),
@@ -201,6 +208,9 @@ def test_own_files_that_were_changed_are_refused(tmp_path):
     cfg = json.loads((tmp_path / "sae" / "cfg.json").read_text())
     (tmp_path / "sae" / "cfg.json").write_text(json.dumps(cfg | BY_NORM))
     with pytest.raises(UserError, match=r"contradicts its metadata \(rescale_acts_by_decoder_norm\)"):
+        foreign_saelens.read(tmp_path / "sae")
+    (tmp_path / "sae" / "cfg.json").write_text(json.dumps(cfg | {"metadata": cfg["metadata"] | {"seed": "many"}}))
+    with pytest.raises(UserError, match="was written by saebook and is damaged"):
         foreign_saelens.read(tmp_path / "sae")
     (tmp_path / "sae" / "cfg.json").write_text(json.dumps(cfg))
     tensors = load_file(tmp_path / "sae" / "sae_weights.safetensors")

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saebook.common import files
+from saebook.common.errors import UserError
 from saebook.formats import opening, portable, saelens
 from saebook.formats.portable import NOWHERE, Kind, Origin, PortableSAE, refuse
 from saebook.formats.stated import NORMALISATIONS, NOTHING, Stated
@@ -57,7 +58,16 @@ def ours(path: Path) -> SAEStack | None:
         path / CONFIG,
         "contradicts its metadata (rescale_acts_by_decoder_norm)",
     )
-    stack = saelens.load(path)
+    try:
+        stack = saelens.load(path)
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+    ) as error:  # entries of other types than we write
+        raise UserError(f"{path} was written by saebook and is damaged: {error}") from None
     for name, tensor in stack.state_dict().items():
         refuse(not tensor.isfinite().all(), path / WEIGHTS, f"has values in {name} that are not finite numbers")
     return stack
@@ -152,7 +162,9 @@ def _as_version_6(cfg: dict[str, Any], where: Path) -> dict[str, Any]:
     cfg = {_FORMER.get(name, name): value for name, value in cfg.items()}
     activation = cfg.get("activation_fn") or "relu"
     if activation == "topk":
-        cfg |= {"architecture": "topk", "k": (cfg.get("activation_fn_kwargs") or {}).get("k")}
+        arguments = cfg.get("activation_fn_kwargs") or {}
+        refuse(not isinstance(arguments, dict), where, "has an entry `activation_fn_kwargs` that is no mapping")
+        cfg |= {"architecture": "topk", "k": arguments.get("k")}
         cfg.setdefault("rescale_acts_by_decoder_norm", False)  # there was no such choice
     else:
         refuse(

@@ -12,7 +12,7 @@ import torch
 
 from saebook.common import files
 from saebook.formats import opening, portable
-from saebook.formats.portable import NOWHERE, Origin, PortableSAE, refuse
+from saebook.formats.portable import NOWHERE, Kind, Origin, PortableSAE, refuse
 from saebook.formats.stated import NOTHING, Stated
 from saebook.sae.base import SAEStack
 
@@ -20,7 +20,7 @@ LIBRARY = "OpenAI's sparse_autoencoder"
 _NAMES = {"W_enc": "encoder.weight", "b_enc": "latent_bias", "W_dec": "decoder.weight", "b_dec": "pre_bias"}
 _TIED = {"encoder.weight", "decoder.linear.weight"}
 # Activation -> our kind, and whether tokens are normalised.
-_ACTIVATIONS = {"ReLU": ("relu", False), "TopK": ("topk", True)}
+_ACTIVATIONS: dict[str, tuple[Kind, bool]] = {"ReLU": ("relu", False), "TopK": ("topk", True)}
 
 
 def recognises(path: Path, content: dict[str, Any] | None = None) -> bool:

@@ -44,6 +44,8 @@ class Stated:
         Raises `UserError` when neither says it, naming what it `means`, and when they contradict each other.
         """
         given = getattr(self, name)
+        if isinstance(by_file, list | dict):
+            raise UserError(f"{where} has {name} = {by_file}, which is no single value")
         if by_file is None and given is None:
             raise UserError(f"{where} does not say {means}: state it ({flag(name)})")
         if None not in (by_file, given) and by_file != given:
