@@ -40,7 +40,7 @@ def test_fresh_stale_failed_and_never_run(built, copy):
     assert word(FIGURE) == word(PLANTED) == status.FRESH and status.state(FIGURE, "smoke").file == page
     assert word(FIGURE, "cpu") == status.NEVER
     plans = copy / "saebook" / "papers" / "gated" / "plans.py"
-    plans.write_text(plans.read_text() + "\nADDED = 1\n")
+    plans.write_text(plans.read_text() + "\nprint()\n")
     stale = status.state(FIGURE, "smoke")
     assert (stale.word, stale.why) == (status.STALE, "changed since: library")
     assert word(PLANTED) == status.FRESH

@@ -179,13 +179,13 @@ def whole_model_loss(subject, tokens, site, stack, objective):
     if stack.per_token:
         mean, spread = x.mean(-1, keepdim=True), x.std(-1, keepdim=True) + 1e-5
         z = (x - mean) / spread
+    xhats = stack.decode(stack.encode(z)) * spread + mean  # before the loss, after which BatchTopK has a threshold
     own = stack.loss(z, DEAD).terms
     # The own loss' reconstruction term is a sum over D, a mean over D, or a sum over the variance.
     units = {"normalised_relu": 1.0}
     c = stack.variance / site.d_in if isinstance(stack, TopK) else units.get(stack.architecture, 1 / site.d_in)
     totals = sum(c * spread.square().mean() * term for name, term in own.items() if name != "reconstruction")
     totals = totals + torch.zeros(3, dtype=x.dtype)
-    xhats = stack.decode(stack.encode(z)) * spread + mean
     extra = []
     for xhat in xhats:
         predictions, reached = passed(xhat)

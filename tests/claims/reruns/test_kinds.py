@@ -114,7 +114,7 @@ def test_it_is_stale_when_the_library_or_the_budget_changed(put, copy):
     standing = standings.standing(CLAIM, standings.staleness(budgets.resolve))
     assert standing.stale == standing.longer.stale == ()
     plans = copy / "saebook" / "papers" / "gated" / "plans.py"
-    plans.write_text(plans.read_text() + "\nADDED = 1\n")
+    plans.write_text(plans.read_text() + "\nprint()\n")
     standing = standings.standing(CLAIM, standings.staleness(budgets.resolve))
     assert standing.stale == standing.longer.stale == ("library",)
     assert TWICE.state(FIGURE, own()) == (kinds.STALE, ["library"])

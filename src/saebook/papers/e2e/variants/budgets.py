@@ -11,6 +11,7 @@ from saebook.common.limits import (
     Positive,
     Rate,
     Several,
+    Share,
     SitesBudget,
     SweepBudget,
     TrainingBudget,
@@ -84,17 +85,24 @@ class ByLayer(SitesBudget, TrainingBudget):
 
 
 class Lengths(Objectives):
-    """The objectives on each of several `lengths` of training, in tokens; `tokens` is the longest."""
+    """The objectives on each of several `shares` of `tokens`, all of them among these."""
 
-    lengths: Several[Count]
+    shares: Several[Share]
 
     @model_validator(mode="after")
     def _lengths_can_be_compared(self) -> Self:
-        if len(self.lengths) < 2 or max(self.lengths) != self.tokens:
-            raise ValueError(f"lengths must be two or more and end at tokens, {self.tokens}, not {list(self.lengths)}")
+        if len(self.shares) < 2 or max(self.shares) != 1:
+            raise ValueError(f"shares must be two or more and end at 1, not {list(self.shares)}")
         if min(self.lengths) < self.batch:
-            raise ValueError(f"lengths must fill at least one batch of {self.batch}, and begin at {min(self.lengths)}")
+            raise ValueError(
+                f"shares must fill at least one batch of {self.batch}, and begin at {min(self.lengths)} tokens"
+            )
         return self
+
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of each length of training."""
+        return [round(share * self.tokens) for share in self.shares]
 
 
 class Widths(Objectives):
