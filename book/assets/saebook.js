@@ -39,6 +39,11 @@ window.addEventListener("load", () => {
   article?.querySelectorAll(".scrolls, .pst-scrollable-table-container").forEach((box) => watch.observe(box));
 });
 
+// A list by its role needs items by theirs, which the entries of a bibliography are not.
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll(".citation-list[role=list]").forEach((list) => list.removeAttribute("role"));
+});
+
 // The ledger is narrowed by native controls; an address may ask for a paper, a verdict and a grade.
 document.addEventListener("DOMContentLoaded", () => {
   const form = document.querySelector(".ledger-filter"), rows = [...document.querySelectorAll("table.ledger tbody tr")];

@@ -40,6 +40,10 @@ class Chromium:
         self._go("about:blank")  # else another fragment of the same page would load nothing
         self.errors, self.requests = [], []
         self._go(page.resolve().as_uri() + query)
+        # Colours that are on their way from one theme to the other are nobody's.
+        self.run(
+            "document.head.append(Object.assign(document.createElement('style'), {textContent: '* { transition: none !important }'})); null"
+        )
         self.run(f"document.documentElement.dataset.theme = document.documentElement.dataset.mode = {theme!r}")
         self.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
 

@@ -12,6 +12,7 @@ from saebook.papers.gated.human_study.ratings import LABELS
 from saebook.plotting.widgets import Markup, download
 
 _PACKAGE = "saebook.papers.gated.human_study"
+_DEEPEST = 0.6  # opacity of the strongest shade: text on it can be read on a light page and on a dark one
 _HEIGHT, _WIDTH = 40, 200  # of a histogram, in units of its view box
 
 
@@ -42,7 +43,7 @@ def _tokens(context: Context, largest: float) -> list[dict[str, Any]]:
         {
             "text": _visible(token),
             "value": f"{value:.3g}",
-            "shade": f"{0.85 * value / largest:.2f}" if value > 0 else "",
+            "shade": f"{_DEEPEST * value / largest:.2f}" if value > 0 else "",
         }
         for token, value in zip(context.tokens, context.activations, strict=True)
     ]
