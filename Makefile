@@ -2,6 +2,8 @@
 TIER ?= cpu
 NAMES ?=
 SECTIONS ?=
+TESTS ?= tests
+NOTEBOOKS ?= notebooks
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 BIN := .venv/bin
 STAMP := .venv/saebook-stamp
@@ -11,7 +13,7 @@ STAMP := .venv/saebook-stamp
 help:
 	@echo "make book [TIER=cpu] [NAMES=...]       run the notebooks of a tier and render the book (default: cpu)"
 	@echo "make check                             lint, format and types: ruff and pyright (a minute)"
-	@echo "make test                              run the tests, and nbval over the notebooks"
+	@echo "make test [TESTS=...] [NOTEBOOKS=...]  run the tests, and nbval over the notebooks"
 	@echo "make browser                           test the rendered book in a headless Chromium, after make book"
 	@echo "make bench [SECTIONS=...]              time training against other libraries (installs them once)"
 	@echo "make interop                           round trips of SAEs through other libraries (installs them once)"
@@ -40,9 +42,12 @@ check: $(STAMP)
 	@$(BIN)/nbstripout --keep-id --verify notebooks/*/*.ipynb
 	@$(BIN)/pyright --warnings
 
+# Tests and notebooks run side by side, one thread each: on two cores that halves the time. The notebooks' report comes last.
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -p no:cacheprovider tests
-	@$(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+	@report=$$(mktemp); export OMP_NUM_THREADS=1; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS) > $$report 2>&1 & notebooks=$$!; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider $(TESTS); status=$$?; \
+	wait $$notebooks || status=$$?; cat $$report; rm -f $$report; exit $$status
 
 # axe-core comes in a package whose own dependencies are not needed.
 browser: $(STAMP)

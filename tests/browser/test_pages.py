@@ -43,8 +43,7 @@ def test_pages_are_light(html):
     assert heavy == {}
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "theme"), list(zip(WIDTHS, THEMES, strict=True)))
 def test_axe_finds_nothing_serious(browser, html, axe, theme, width):
     serious = {}
     for page in pages(html):
