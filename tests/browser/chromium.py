@@ -40,7 +40,7 @@ class Chromium:
         self._go("about:blank")  # else another fragment of the same page would load nothing
         self.errors, self.requests = [], []
         self._go(page.resolve().as_uri() + query)
-        # Colours that are on their way from one theme to the other are nobody's.
+        # While colours fade from one theme to the other, axe would measure one in between.
         self.run(
             "document.head.append(Object.assign(document.createElement('style'), {textContent: '* { transition: none !important }'})); null"
         )

@@ -40,7 +40,7 @@ def test_range_begins_at_one_ends_at_two_and_places_keep_the_order(one):
     assert drawn.place(drawn.edge) == pytest.approx(1)
     if math.isfinite(of.low) and math.isfinite(of.high) and of.low < of.high:
         assert drawn.place(of.high if drawn.side > 0 else of.low) == pytest.approx(2)
-    if of.side and drawn.edge != of.null:
+    if drawn.outside:
         assert drawn.place(of.null) == pytest.approx(0)
     grid = np.linspace(-3, 9, 400)
     places = np.array([drawn.place(x) for x in grid]) * drawn.side

@@ -29,7 +29,7 @@ def mark(verdict: str) -> str:
 def row(claim: Claim, verdict: str, value: Value) -> str:
     """The interval of a claim, or one for each contrast of an ordering, above the range that it asks for.
 
-    A number that no verdict stands on is drawn open, as an undecided one is.
+    A number without a verdict is drawn open, like an undecided one.
     """
     intervals = _several(value)
     of, height = scale(claim, intervals), _ROW + _STEP * (len(intervals) - 1)
@@ -41,7 +41,7 @@ def row(claim: Claim, verdict: str, value: Value) -> str:
 
 
 def card(claim: Claim, verdict: str, value: Value) -> str:
-    """The same with one dot for each value that went in, the paper's number, and what the places stand for."""
+    """A larger picture, with one dot for each value that went in, the paper's number, and the numbers that decide."""
     intervals = _several(value)
     paper = [Interval(claim.paper_value, claim.paper_value, claim.paper_value, 1)] if claim.paper_value else []
     of = scale(claim, [*intervals, *paper])
@@ -67,7 +67,7 @@ def _range(of: Scale, height: float, top: float = 0) -> str:
     """The claimed range as an area, and the null value as a dashed line."""
     first, last = 1.0, RIGHT if of.end is None else max(of.place(of.end), 1.04)
     area = f'<rect class="range" x="{_at(first)}" width="{_share(last - first)}" y="{top}" height="{height - top:g}"/>'
-    zero = _at(0.0) if of.null else _at(of.place(of.origin))
+    zero = _at(0.0 if of.outside else of.place(of.null))
     return area + f'<line class="null" x1="{zero}" x2="{zero}" y1="{top}" y2="{height:g}"/>'
 
 
@@ -85,9 +85,9 @@ def _interval(of: Scale, one: Interval, verdict: str, y: float) -> list[str]:
 
 
 def _labels(of: Scale) -> list[tuple[float, str]]:
-    """What stands at the null value and at the ends of the range, without labels that would lie on each other."""
+    """The numbers at the null value and at the ends of the range, each with its place."""
     ends = [(1.0, of.edge)] + ([(of.place(of.end), of.end)] if of.end is not None and of.end != of.edge else [])
-    null = [(0.0, of.origin)] if of.null else []
+    null = [(0.0, of.null)] if of.outside else []
     return [(place, wording.number(value)) for place, value in [*null, *ends]]
 
 

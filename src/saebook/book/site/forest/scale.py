@@ -17,20 +17,19 @@ LEFT, RIGHT = -2.0, 4.0  # the part of the scale that is drawn
 
 @dataclass(frozen=True)
 class Scale:
-    """Where values of a claim's quantity lie. Values below `origin` on the claimed `side` have negative places.
+    """Where values of a claim's quantity lie, the claimed `side` (1 or -1) being to the right.
 
-    `origin` is at `start`, `edge` at 1 and `end` at 2; None for an end that is not there. With `ratio` distances are those
-    of logarithms. `null` is whether the origin is the null value, and outside the range.
+    `edge` lies at 1 and `end` at 2; None for a range without an end. The null value lies at 0 where it is outside the range
+    (`outside`). Everywhere else `unit` is one step. With `ratio`, distances are those of logarithms.
     """
 
     side: int
-    origin: float
-    start: float
+    null: float
     edge: float
     end: float | None
     unit: float
+    outside: bool
     ratio: bool
-    null: bool
 
     def place(self, value: float) -> float:
         """The place of `value`, from `LEFT` to `RIGHT`; a value beyond what is drawn lies at the end."""
@@ -41,34 +40,31 @@ class Scale:
     def _steps(self, value: float) -> float:
         if math.isinf(value) or (self.ratio and value <= 0):
             return self.side * (math.inf if value > 0 else -math.inf)
-        at = self.side * (self._of(value) - self._of(self.edge))
-        if at < 0 and self.null:
-            return 1 + at / (self.side * (self._of(self.edge) - self._of(self.origin)))
-        if self.end is not None and at >= 0 and self.end != self.edge:
-            return 1 + at / abs(self._of(self.end) - self._of(self.edge))
-        return 1 + at / self.unit
-
-    def _of(self, value: float) -> float:
-        return math.log(value) if self.ratio else value
+        beyond = self.side * _distance(self.edge, value, self.ratio)
+        unit = abs(_distance(self.null, self.edge, self.ratio)) if beyond < 0 and self.outside else self.unit
+        return 1 + beyond / unit
 
 
 def scale(claim: Claim, values: Sequence[Interval]) -> Scale:
     """The scale of a claim, for the intervals that are to be drawn on it."""
     of = rules.target(claim)
     side = of.side or 1
-    edge, end = (of.low, of.high) if side > 0 else (of.high, of.low)
+    edge, far = (of.low, of.high) if side > 0 else (of.high, of.low)
     numbers = [one for value in values for one in (value.mean, value.low, value.high) if math.isfinite(one)]
     ratio = of.null == 1 and edge > 0 and all(one > 0 for one in numbers)
-    null = bool(of.side) and edge != of.null
-    logs = [abs((math.log(one / edge)) if ratio else one - edge) for one in numbers]
-    if math.isfinite(end) and end != edge and not (ratio and end <= 0):
-        unit = abs(math.log(end / edge) if ratio else end - edge)
-    elif null:
-        unit = abs(math.log(edge / of.null) if ratio else edge - of.null)
+    end = far if math.isfinite(far) and not (ratio and far <= 0) else None
+    outside = bool(of.side) and edge != of.null
+    if end is not None and end != edge:
+        unit = abs(_distance(edge, end, ratio))
+    elif outside:
+        unit = abs(_distance(of.null, edge, ratio))
     else:  # nothing but the values themselves says what is much
-        unit = max(logs, default=0.0) / 2 or 1.0
-    ends_there = math.isfinite(end) and not (ratio and end <= 0)
-    return Scale(side, of.null, 0.0, edge, end if ends_there else None, unit, ratio, null)
+        unit = max((abs(_distance(edge, one, ratio)) for one in numbers), default=0.0) / 2 or 1.0
+    return Scale(side, of.null, edge, end, unit, outside, ratio)
+
+
+def _distance(start: float, value: float, ratio: bool) -> float:
+    return math.log(value / start) if ratio else value - start
 
 
 def _compressed(steps: float, last: float) -> float:
