@@ -87,11 +87,27 @@ class Agreement(ThreeObjectives):
         return self
 
 
+class ExplainedByLayer(variants.ByLayer):
+    """The SAEs of Figure 4, of each of which `explained_elements` are explained by token patterns.
+
+    Patterns of at most `longest` tokens come from `explain_rows` rows of training text, from the `strongest` places where an
+    element fires and others `drawn` at random, and are judged on `test_rows` validation rows.
+    """
+
+    explained_elements: Annotated[Width, Gt(1)]
+    explain_rows: Count
+    test_rows: Count
+    strongest: Count
+    drawn: Count
+    longest: Count
+
+
 BUDGETS: dict[str, type[Budget]] = {
     "three_objectives": ThreeObjectives,
     "principal_directions": PrincipalDirections,
     "training_cost": TrainingCost,
     "agreement": Agreement,
     "dictionary_map": DictionaryMap,
+    "explained_by_layer": ExplainedByLayer,
     **variants.BUDGETS,
 }

@@ -54,5 +54,6 @@ PLANS = {
     "training_cost": Plan(BUDGETS["training_cost"], three_objectives),
     "agreement": Plan(BUDGETS["agreement"], three_objectives),
     "dictionary_map": Plan(BUDGETS["dictionary_map"], three_objectives),
+    "explained_by_layer": Plan(BUDGETS["explained_by_layer"], variants.by_layer),
     **variants.PLANS,
 }

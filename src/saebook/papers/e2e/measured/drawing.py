@@ -12,6 +12,7 @@ from saebook.papers.e2e.comparison import ALIVE, CE
 from saebook.papers.e2e.measured.crowding import AT_RANDOM, SIMILARITY
 from saebook.papers.e2e.measured.gradient_norms import GRADIENT
 from saebook.papers.e2e.measured.lengths import AT_0, COSINE, NORM_RATIO
+from saebook.papers.e2e.measured.pattern_scores import F1
 from saebook.papers.e2e.measured.variances import NORMED, RAW
 from saebook.plotting.curves import log_curve
 from saebook.plotting.style import L0_AXIS, finished, logarithmic, look, methods, style
@@ -97,6 +98,24 @@ def similarities(runs: pd.DataFrame) -> Figure:
         ax.set_xlabel(name)
     panels[0].set_ylabel("mean largest cosine within an SAE")
     return finished(figure, panels[0], 3)
+
+
+def pattern_scores(runs: pd.DataFrame) -> Figure:
+    """Mean F1 of token patterns against L0 (top) and added cross-entropy (bottom), one column for each layer."""
+    style()
+    layers = sorted(runs.layer.unique())
+    figure, panels = plt.subplots(
+        2, len(layers), figsize=(3.2 * len(layers) + 0.6, 6.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for row, (column, name) in zip(panels, {"l0": L0_AXIS, CE: _ADDED}.items(), strict=True):
+        for ax, layer in zip(row, layers, strict=True):
+            mine = runs[runs.layer == layer]
+            for method in methods(mine):
+                curve(ax, mine, column, F1, method)
+            ax.set(xlabel=name, title=f"before block {layer}" if column == "l0" else "")
+        row[0].set_ylabel("mean F1 of token patterns")
+    most = max(panels[0], key=lambda ax: len(ax.get_legend_handles_labels()[1]))
+    return finished(figure, most, 3)
 
 
 def modes(cosines: pd.DataFrame, at_random: pd.DataFrame) -> Figure:
