@@ -86,7 +86,7 @@ def test_the_page_alone_puts_a_saelens_sae_into_figure_5(typed, tmp_path):
     first = typed(before)
     assert first.returncode == 0, first.stderr[-2000:]
     for line in ("format", "hook"):
-        assert re.search(rf"^{line} .*(saelens|blocks\.1\.hook_resid_post)", first.stdout, re.MULTILINE), first.stdout
+        assert re.search(rf"^{line}: .*(saelens|blocks\.1\.hook_resid_post)", first.stdout, re.MULTILINE), first.stdout
     assert "sae: list[str] = the tier's value" in first.stdout
     ended = typed(f". .venv/bin/activate\nsaebook run {last}")
     assert ended.returncode == 0, ended.stderr[-2000:]

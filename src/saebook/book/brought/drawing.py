@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 # In the order in which SAEs are named. No chapter's method has one of these markers, or black.
 _MARKERS = ("*", "X", "p", "h", "d", "8", "<", ">")
 _COLOURS = ("#000000", "#555555", "#999999")
+_HANDLE, _LETTER = 0.6, 0.075  # inches of a legend's column: what stands before a label, and each letter of it
 
 
 def marked(
@@ -30,20 +31,16 @@ def marked(
         }
     for number, (method, label) in enumerate(labels.items()):
         mine = table[table.method == method]
-        shown = {"marker": _MARKERS[number % len(_MARKERS)], "color": _COLOURS[number // len(_MARKERS) % len(_COLOURS)]}
+        marker, colour = _MARKERS[number % len(_MARKERS)], _COLOURS[number // len(_MARKERS) % len(_COLOURS)]
         for panel, (x, y) in at.items():
             places = range(len(mine)) if x is None else mine[x]
             (line,) = figure.axes[panel].plot(
-                places,
-                mine[y],
-                markersize=10,
-                markeredgecolor="white",
-                linewidth=1.2,
-                linestyle="-.",
-                zorder=5,
-                **shown,
-            )
+                places, mine[y], color=colour, marker=marker, markersize=12, markeredgecolor="white", markeredgewidth=0.6,
+                linewidth=1.2, linestyle="-." if len(mine) > 1 else "", zorder=5,
+            )  # fmt: skip
             kept.setdefault(label, line)
     if legend:
         legend.remove()
-        figure.legend(kept.values(), kept.keys(), loc="outside lower center", ncols=3, frameon=False)
+        widest = _HANDLE + _LETTER * max(map(len, kept))
+        columns = max(1, min(3, int(figure.get_figwidth() / widest)))
+        figure.legend(kept.values(), kept.keys(), loc="outside lower center", ncols=columns, frameon=False)

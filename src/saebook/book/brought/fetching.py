@@ -51,9 +51,7 @@ def _wanted(names: list[str], place: Place) -> list[str]:
         ]
         beside = [str(path.parent / "config.json")] if place.path else []
     if not own:
-        folders = sorted(
-            {name.split("/")[0] for name in names if "/" in name} | {n for n in names if n.endswith(".pt")}
-        )
+        folders = sorted({name.split("/")[0] for name in names if "/" in name or name.endswith(".pt")})
         has = f": it has {', '.join(folders[:8])}{', ...' if len(folders) > 8 else ''}" if folders else ""
         raise UserError(f"the hub has no SAE {_named(place)}{has}")
     return [*own, *(name for name in beside if name in names and name not in own)]
