@@ -40,6 +40,7 @@ def written(tmp_path):
     """A function that writes a ReLU or other SAE by SAELens' layout, made for block 1, and returns its folder."""
 
     def write(name="mine", architecture="relu", hook_name=HOOK, model_name="tiny", **options):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         stack = registry.build(architecture, 32, 48, (Member(0, 4.0),), **options)
         stack.W_enc.data += 0.1 * torch.randn(stack.W_enc.shape, generator=torch.Generator().manual_seed(7))
         foreign_saelens.write(stack, tmp_path / name, origin=Origin(model_name, hook_name))
@@ -74,11 +75,12 @@ def test_what_was_measured_is_read_from_the_store(given, written, monkeypatch):
         _ = own.open(chapter.open(NAME, given | {"context": 16})).table
 
 
-def test_without_a_name_everything_is_as_it_was(given):
+def test_without_a_name_everything_is_as_it_was(given, capsys):
     page = chapter.open(NAME, given)
     mine, table, figure = own.open(page), pd.DataFrame({"l0": [1.0]}), object()
     assert mine.beside(table) is table and mine.on(figure, {0: ("l0", "l0")}) is None
     assert mine.measured(lambda row, saes: pytest.fail("nothing is there")).empty and mine.findings == {}
+    assert mine.show(["l0"]) is None and not capsys.readouterr().out
     assert "subject" not in vars(page)  # nothing was opened either
 
 
@@ -98,7 +100,7 @@ def test_measuring_pages_alone_take_saes():
         budgets.resolve("gated/fig12_sites", "smoke", sae=["a/b"])
 
 
-def test_several_saes_have_names_of_their_own(given, written):
+def test_several_saes_have_names_of_their_own(given, written, capsys):
     names = [written("mine"), written("other/mine"), written("topk", "topk"), written("$a_b$")]
     page = chapter.open(NAME, given | {"sae": names})
     mine = own.open(page)
@@ -106,6 +108,9 @@ def test_several_saes_have_names_of_their_own(given, written):
     assert mine.labels["$a_b$"] == r"\$a_b\$" and len(mine.findings["sae"]) == 4
     rows = mine.measured(lambda row, saes: row.assign(latents=len(saes) * saes[0].d_sae))
     assert rows.method.to_list() == list(mine.stacks) and rows.latents.to_list() == [48] * 4
+    capsys.readouterr()
+    mine.show(["latents"], rows)
+    assert capsys.readouterr().out.split() == ["method", "latents", *(w for name in mine.stacks for w in (name, "48"))]
     with pytest.raises(UserError, match="twice"):
         chapter.open(NAME, given | {"sae": names[:1] * 2})
 
@@ -127,7 +132,9 @@ def test_page_refuses_what_it_cannot_measure(given, written):
         own.open(page, architectures=("topk", "gated"))
 
 
-def test_another_model_is_said(given, written, capsys):
+def test_another_model_and_another_space_are_said(given, written, capsys):
+    own.open(chapter.open(NAME, given | {"sae": [written("normalising", per_token=True)]}))
+    assert "normalises each token; the chapter's own SAEs differ in that" in capsys.readouterr().out
     own.open(chapter.open(NAME, given | {"sae": [written(model_name="gpt2-small")]}))
     assert "it says it was made for the model gpt2-small, and this is" in capsys.readouterr().out
 

@@ -81,6 +81,12 @@ class Own:
         """`table` with the `rows` of these SAEs (default: their own table) below; the very same where none is named."""
         return pd.concat([table, self.table if rows is None else rows], ignore_index=True) if self.stacks else table
 
+    def show(self, columns: Sequence[str], rows: pd.DataFrame | None = None) -> None:
+        """Print `columns` of `rows` (default: of their own table), where a chapter's table has no place for single SAEs."""
+        if self.stacks:
+            table = self.table if rows is None else rows
+            print(table[["method", *columns]].round(3).to_string(index=False))
+
     def on(
         self, figure: Figure, at: Mapping[int, tuple[str | None, str]], rows: pd.DataFrame | None = None, where: str = ""
     ) -> None:  # fmt: skip
@@ -154,12 +160,10 @@ def _check_measurable(label: str, stack: SAEStack, architectures: Sequence[str],
 
 
 def _described(stack: SAEStack, origin: Origin, page: Chapter) -> str:
-    does = (
-        "normalises each token, and its error is of normalised tokens"
-        if stack.per_token
-        else "takes activations as they are"
-    )
+    does = "normalises each token" if stack.per_token else "takes activations as they are"
     words = f"{stack.architecture}, {stack.d_sae} latents, made for {origin.hook_name}; {does}"
+    if stack.per_token != dict(page.methods()[0].options).get("per_token", False):
+        words += "; the chapter's own SAEs differ in that, so compare losses and L0, not errors"
     if origin.model_name and _plain(origin.model_name) != _plain(page.subject.name):
         words += f"; it says it was made for the model {origin.model_name}, and this is {page.subject.name}"
     return words
