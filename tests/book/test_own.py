@@ -193,6 +193,11 @@ def test_weights_that_a_tier_names_are_called_theirs(given, written, monkeypatch
     assert own.open(page).labels == {"mine": "mine"}
     monkeypatch.setattr(own.budgets, "resolve", lambda name, tier: page.budget)
     assert own.open(page).labels == {"mine": "their weights, mine"}
+    elsewhere = page.budget.model_copy(
+        update={"layer": 2}
+    )  # where they do not fit, a run of the tier goes on without them
+    monkeypatch.setattr(own.budgets, "resolve", lambda name, tier: elsewhere)
+    assert own.open(page).labels == {}
 
 
 def test_directions_have_norm_one():

@@ -124,8 +124,8 @@ def open(
     all), `per_token` whether it can measure SAEs that normalise each token. Raises `UserError` in one line for an SAE that is not
     there, cannot be read, leaves a convention open, or does not fit the site.
     """
-    names, stacks, labels = getattr(page.budget, "sae", None) or (), {}, {}
-    theirs = page.budget == budgets.resolve(page.name, page.budget.tier)  # the tier names them, and not the reader
+    stacks, labels = {}, {}
+    names, theirs = _named(page)
     for name in names:
         place = naming.parsed(name)
         where = f"{page.site.hook_name} of {page.subject.name}"
@@ -141,6 +141,16 @@ def open(
 def directions(sae: SAEStack) -> Tensor:
     """The directions [M, D] of an SAE's decoder, brought to norm one where its architecture leaves norms free."""
     return torch.nn.functional.normalize(sae.W_dec[0].detach(), dim=1)
+
+
+def _named(page: Chapter) -> tuple[Sequence[str], bool]:
+    """The names of a run's SAEs, and whether they are its tier's: those are left out of a run at another site or model."""
+    tier = budgets.resolve(page.name, page.budget.tier)
+    names, given = (getattr(budget, "sae", None) or () for budget in (page.budget, tier))
+    if not names or names != given:
+        return names, False
+    moved = any(getattr(page.budget, field) != getattr(tier, field) for field in ("subject", "site", "layer"))
+    return () if moved else names, True
 
 
 def _called(place: naming.Place, name: str, taken: Mapping[str, SAEStack]) -> str:
