@@ -142,3 +142,14 @@ def test_the_page_names_what_exists():
         "mlp_post",
         "attn_z",
     }
+
+
+def test_ten_minutes_are_what_the_record_says():
+    from saebook.book.site import fragments
+    from saebook.claims import results
+
+    kept = results.read(fragments.COURSE, "cpu")
+    asked = {line.partition("-p seeds ")[2].split()[0] for line in commands() if "-p seeds" in line}
+    assert {len(seeds.split(",")) for seeds in asked} == {fragments._COURSE_SEEDS}
+    assert kept and kept["seconds"] * fragments._COURSE_SEEDS / len(kept["parameters"]["seeds"]) <= 600
+    assert PAGE.read_text("utf-8").splitlines()[0].startswith("# Figure 5 on your model in ten minutes")

@@ -30,6 +30,21 @@ def test_every_part_is_written(home, tmp_path, rows):
     assert not any("\n\n" in made[name] for name in made if name.endswith(".html"))
 
 
+def test_course_takes_the_share_of_the_recorded_run_that_its_seeds_are(home, monkeypatch):
+    assert "has not been measured yet (`saebook run gated/fig05_pareto --tier cpu`)" in fragments.course()
+    kept = {
+        "seconds": 600.0,
+        "trained_runs": 80,
+        "device": "a processor",
+        "parameters": {"seeds": [0, 1, 2, 3, 4], "subject": "s"},
+    }
+    monkeypatch.setattr(fragments.results, "read", lambda name, tier: kept)
+    assert "trained 80 SAEs with 5 seeds in 10 minutes (a processor)" in fragments.course()
+    assert "The 3 seeds of this page are about 6 of them." in fragments.course()
+    monkeypatch.setattr(fragments.results, "read", lambda name, tier: None)
+    assert "has not been measured yet" in fragments.course()
+
+
 def test_subject_page_has_its_losses_and_its_last_point(home, cells):
     text = fragments.subject(home / "data" / "subjects" / fragments.SUBJECT)
     losses = {row[0]: row[1] for row in cells(text)}

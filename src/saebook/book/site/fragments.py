@@ -46,16 +46,15 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
 
 def course() -> str:
     """How long the course takes: the recorded run of its chapter, and the share of it that three seeds are."""
-    kept = results.read(COURSE, "cpu")
-    if kept is None:
+    kept = results.read(COURSE, "cpu") or {"parameters": {}}
+    seeds, subject = len(kept["parameters"].get("seeds", ())), kept["parameters"].get("subject")
+    if not seeds:
         return f"How long it takes has not been measured yet (`saebook run {COURSE} --tier cpu`).\n"
-    seeds = len(kept["parameters"]["seeds"])
     whole, asked = kept["seconds"] / 60, kept["seconds"] / 60 * min(1.0, _COURSE_SEEDS / seeds)
     return (
-        f"On our own small model, `{kept['parameters']['subject']}`, the book's run of this figure trained "
-        f"{kept['trained_runs']} SAEs with {seeds} seeds in {whole:.0f} minutes ({kept['device']}). The {_COURSE_SEEDS} seeds of "
-        f"this page are about {asked:.0f} of them. A larger model takes longer in proportion to its size, and a graphics card "
-        "is used where there is one.\n"
+        f"On our own small model, `{subject}`, the book's run of this figure trained {kept['trained_runs']} SAEs with {seeds} "
+        f"seeds in {whole:.0f} minutes ({kept['device']}). The {_COURSE_SEEDS} seeds of this page are about {asked:.0f} of them. "
+        "A larger model takes longer in proportion to its size, and a graphics card is used where there is one.\n"
     )
 
 
