@@ -89,6 +89,12 @@ def test_model_to_download_is_named(quick, monkeypatch):
     assert "not known before its subject is here" in estimate.table([paper], 1)[1]
 
 
+def test_saes_to_download_are_named(quick, monkeypatch):
+    monkeypatch.setattr(estimate, "_size", lambda name: "0.5 GB")
+    (paper,) = estimate.estimate("paper", ["topk/fig09_refinement"])
+    assert paper.download.endswith("and the SAE gpt2-small-resid-post-v5-32k/blocks.8.hook_resid_post")
+
+
 def test_chapter_without_a_subject_costs_its_start(quick):
     (toy,) = estimate.estimate("cpu", ["gated/fig02_shrinkage_toy"])
     assert (toy.total, toy.trains, toy.download, toy.known) == (1.0, 0, "nothing", True)

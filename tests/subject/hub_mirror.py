@@ -12,7 +12,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextlib.contextmanager
 def serving(repository: str, folder: Path):
-    """Serve `folder` as the model `repository`; yields the address to put in HF_ENDPOINT."""
+    """Serve `folder`, with what is below it, as the model `repository`; yields the address to put in HF_ENDPOINT."""
+    files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
 
     class Hub(BaseHTTPRequestHandler):
         def do_HEAD(self):
@@ -31,11 +32,11 @@ def serving(repository: str, folder: Path):
                 return self._send(404, b"", body, {"X-Error-Code": "EntryNotFound"})
             if path.startswith(f"/api/models/{repository}/tree"):
                 tree = [
-                    {"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0"} for f in folder.iterdir()
+                    {"type": "file", "path": name, "size": f.stat().st_size, "oid": "0"} for name, f in files.items()
                 ]
                 return self._send(200, json.dumps(tree).encode(), body)
             if path.startswith(f"/api/models/{repository}"):
-                siblings = [{"rfilename": f.name} for f in folder.iterdir()]
+                siblings = [{"rfilename": name} for name in files]
                 card = {"id": repository, "modelId": repository, "sha": COMMIT, "siblings": siblings, "tags": []}
                 return self._send(200, json.dumps(card).encode(), body)
             return self._send(404, b"", body, {"X-Error-Code": "RepoNotFound"})

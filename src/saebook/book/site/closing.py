@@ -27,7 +27,14 @@ def sections(name: str, tier: str, stale: Staleness) -> str:
     parameters = [f for f in budgets.budget_class(name).model_fields if f in _EXAMPLES]
     example = " ".join(f"-p {field} {_EXAMPLES[field]}" for field in sorted(parameters, key=list(_EXAMPLES).index)[:2])
     return render(
-        "saebook.book.site", "closing.md", name=name, tier=tier, example=example, files=_files(name, tier), **tables
+        "saebook.book.site",
+        "closing.md",
+        name=name,
+        tier=tier,
+        example=example,
+        files=_files(name, tier),
+        takes_saes="sae" in budgets.budget_class(name).model_fields,
+        **tables,
     )
 
 

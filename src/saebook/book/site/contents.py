@@ -12,6 +12,7 @@ PROSE = (
     "ledger",
     "bets",
     "how-it-works",
+    "your-model",
     "subject",
     "tuning",
     "choices",
