@@ -90,7 +90,9 @@ def test_neighbours_are_the_nearest_alive_and_have_a_line_of_their_own(made):
             given = [tuple(map(int, one.split(":"))) for one in getattr(line, name).split()]
             j = where[line.sae]
             own = saes[line.sae].W_dec[0, line.latent]
-            alive = [k for k, count in enumerate(fired[j].counts().tolist()) if count and (j, k) != (line.sae, line.latent)]
+            alive = [
+                k for k, count in enumerate(fired[j].counts().tolist()) if count and (j, k) != (line.sae, line.latent)
+            ]
             cosines = {k: float(torch.cosine_similarity(own, saes[j].W_dec[0, k], 0)) for k in alive}
             best = sorted(cosines, key=lambda k, cosines=cosines: -cosines[k])[: len(given)]
             assert [k for _, k, _ in given] == best and all(sae == j for sae, _, _ in given)
@@ -105,12 +107,19 @@ def test_raised_tokens_are_those_of_the_measure(made):
     given = [one.split(":") for one in line.raised.split()]
     decoded = [subject.tokenizer.decode([token]) for token in expected.raised[0].tolist()]
     assert [boards.tokens[int(number)] for number, _ in given] == decoded
-    assert all(abs(float(change) - float(by)) < 0.01 * abs(float(by)) + 1e-6 for (_, change), by in zip(given, expected.raised_by[0], strict=True))
+    assert all(
+        abs(float(change) - float(by)) < 0.01 * abs(float(by)) + 1e-6
+        for (_, change), by in zip(given, expected.raised_by[0], strict=True)
+    )
 
 
 def test_saes_of_one_start_are_alike_and_chance_is_what_random_directions_give(made):
     """Untrained SAEs of a seed are the same directions: the trap that the page speaks of."""
-    _, _, saes, _, boards, _ = made
+    *_, boards, _ = made
     medians = boards.every.groupby("method")[["other_seed", "other_kind", "same_start", "chance"]].median()
     assert medians.loc["gated", "same_start"] > 0.99 and medians.loc["gated", "other_kind"] < 0.9
-    assert neighbours.random_directions(4, 8, 0).shape == (4, 8) and set(boards.bands.band) == {"top", "middle", "random"}
+    assert neighbours.random_directions(4, 8, 0).shape == (4, 8) and set(boards.bands.band) == {
+        "top",
+        "middle",
+        "random",
+    }

@@ -30,7 +30,8 @@ OTHER_SEED, OTHER_KIND, OWN, SAME_START, CHANCE = "other_seed", "other_kind", "o
 
 @dataclass(frozen=True)
 class Dashboards:
-    """`points`: one line a latent, as `compact` writes it, those with `shown` in full and neighbours of theirs in brief.
+    """`points`: one line a latent, as `compact` writes it, those with `shown` in full, neighbours of theirs
+    by density and strongest context alone.
 
     `every`: density and the cosine of the nearest neighbour of each latent alive in the SAEs of the first seed. `bands`: how
     strong the firings of each band are. `text` and `tokens` are what the contexts of `points` refer to.
@@ -95,14 +96,14 @@ def measured(
     names = compact.Tokens(rows)
     points = []
     for i, (face, whole) in enumerate(faces):
-        of = fired[i].of(face)
-        effects = logit_effects.effects(subject, site, decoders[i][face], _TOKENS)
+        of, brief = fired[i].of(face), [""] * (len(face) - whole)
+        effects = logit_effects.effects(subject, site, decoders[i][face[:whole]], _TOKENS)
         lines = {
             "sae": i, "method": chosen.method[i], "seed": int(chosen.seed[i]), "latent": face.tolist(),
             "shown": [int(k < whole) for k in range(len(face))], "density": of.density().tolist(),
-            "largest": of.largest().tolist(), "histogram": compact.joined(firings.histogram(of, BINS)),
-            "raised": names.effects(effects.raised, effects.raised_by),
-            "lowered": names.effects(effects.lowered, effects.lowered_by),
+            "largest": of.largest().tolist(), "histogram": compact.joined(firings.histogram(of, BINS)[:whole]) + brief,
+            "raised": names.effects(effects.raised, effects.raised_by) + brief,
+            "lowered": names.effects(effects.lowered, effects.lowered_by) + brief,
         }  # fmt: skip
         for name in bands.BANDS:
             seen = bands.windows(of, bands.band(of, name, contexts, _DRAW), WINDOW)
