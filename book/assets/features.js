@@ -28,6 +28,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const cosine = (given) => (given ? Number(given.split(" ")[0].split(":")[2]) : -2000);
   const visible = (token) => token.replaceAll("\n", "\u21b5").replaceAll("\t", "\u21e5");
   const number = (value) => Number(value.toPrecision(3)).toString();
+  const signed = (value) => value.toFixed(Math.abs(value) < 0.1 ? 4 : 2).replace("-", "\u2212");
   const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
   const make = (tag, name, content) => {
     const element = document.createElement(tag);
@@ -79,7 +80,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const items = given.map(([token, by]) => {
       const bar = make("i");
       bar.style.width = `${100 * Math.abs(by) / most}%`;
-      return make("li", "", [make("span", "", make("code", "", visible(data.tokens[token]))), make("span", "", number(by)), bar]);
+      return make("li", "", [make("span", "", make("code", "", visible(data.tokens[token]))), make("span", "", signed(by)), bar]);
     });
     return make("div", "", [make("h3", "", title), make("ol", `logits ${name}`, items)]);
   };
@@ -94,7 +95,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const [context] = contexts(other, "top");
     const last = context && Math.min(context.peak + 5, data.window, words(context.row).length - context.start);
     const snippet = make("span", "snippet", context ? span(other, context, Math.max(0, context.peak - 9), last) : "");
-    return make("li", "", [make("span", "cosine", (thousandths / 1000).toFixed(2)), about, snippet]);
+    return make("li", "", [make("span", "cosine", (thousandths / 1000).toFixed(2).replace("-", "\u2212")), about, snippet]);
   });
   const near = (line) => {
     const titles = { other_seed: "Nearest in another seed", other_kind: "Nearest in the other architecture", own: "Nearest in its own SAE" };
@@ -105,7 +106,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const step = (by) => {
     const among = visibleRows(), here = current ? among.indexOf(current.row) : -1;
     const next = among[Math.min(among.length - 1, Math.max(0, here + by))];
-    if (next) open(shown.find((line) => line.row === next));
+    if (next) choose(shown.find((line) => line.row === next));
   };
   const button = (words, by) => {
     const one = make("button", by < 0 ? "previous" : "next", words);
@@ -132,8 +133,8 @@ document.addEventListener("DOMContentLoaded", () => {
     card.replaceChildren(header, numbers, ...Object.keys(bands).flatMap((name) => band(line, name)), ...near(line));
     card.setAttribute("aria-label", `${called(line)} ${line.latent}`);
     card.hidden = false;
-    remember();
   };
+  const choose = (line) => { open(line); remember(); };
 
   // What is searched: tokens at the peaks of a latent's contexts, and those that it raises.
   for (const line of shown) {
@@ -179,7 +180,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!line) return;
     event.preventDefault();
     if (card.contains(link)) card.focus();
-    open(line);
+    choose(line);
   });
   list.addEventListener("keydown", (event) => {
     const by = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity }[event.key];
@@ -190,5 +191,6 @@ document.addEventListener("DOMContentLoaded", () => {
   });
   window.addEventListener("hashchange", () => open(addressed()));
   show();
+  // The address names a latent only once the reader has done something: a browser scrolls to what it names.
   open(addressed() ?? shown.find((line) => line.row === visibleRows()[0]));
 });
