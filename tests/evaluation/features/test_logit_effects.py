@@ -64,7 +64,7 @@ def test_last_block_adds_just_this_to_the_logits_but_for_the_norm_s_scale(subjec
 @pytest.mark.parametrize("kind", ["mlp_post", "attn_z", "mlp_out"])
 def test_neurons_and_heads_are_carried_to_the_stream_as_their_block_does(subject, kind):
     """One direction more at the site changes the stream after the block by just what it is carried to."""
-    site, after = subject.site(kind, 1), subject.site("resid_post" if kind != "attn_z" else "mlp_out", 1)
+    site, after = subject.site(kind, 1), subject.site("resid_post", 1)
     d = directions(site.d_in, 2)
     stream = logit_effects.to_stream(subject, site, d)
     assert stream.shape == (2, subject.d_model)
@@ -79,6 +79,13 @@ def test_neurons_and_heads_are_carried_to_the_stream_as_their_block_does(subject
     for direction, carried in zip(d, stream, strict=True):
         there = intervention.onwards(intervention.activations + direction, [after])[1][0]
         assert torch.allclose(there - clean, carried.expand_as(clean), atol=1e-4)
+
+
+def test_a_layer_norm_takes_the_mean_away_and_an_rms_norm_does_not(subject):
+    like = torch.zeros(1)
+    assert logit_effects.centres(torch.nn.LayerNorm(24), 24, like)
+    assert not logit_effects.centres(torch.nn.RMSNorm(24), 24, like)
+    assert logit_effects.centres(subject.bridge.ln_final, subject.d_model, like)
 
 
 def test_more_tokens_than_there_are_is_all_of_them(subject):

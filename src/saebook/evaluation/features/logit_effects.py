@@ -6,6 +6,7 @@ blocks make of the direction. So only the order and the ratios within a latent m
 the site, V vocabulary, k tokens.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,8 +45,14 @@ def folded(subject: Subject) -> Tensor:
     W_U, norm = subject.unembedding.W_U, subject.bridge.ln_final
     weight = getattr(norm, "weight", None)
     W = W_U if weight is None else weight.to(W_U)[:, None] * W_U
-    centres = "RMS" not in str(subject.bridge.cfg.normalization_type)
-    return W - W.mean(0) if centres else W
+    return W - W.mean(0) if centres(norm, len(W), W) else W
+
+
+@torch.inference_mode()
+def centres(norm: Callable[[Tensor], Tensor], width: int, like: Tensor) -> bool:
+    """Whether a norm of `width` channels takes their mean away: then one number more in each of them changes nothing."""
+    x = torch.linspace(-1, 1, width, device=like.device, dtype=like.dtype).square()[None, None]
+    return torch.allclose(norm(x), norm(x + 1), atol=1e-3)
 
 
 @torch.inference_mode()
