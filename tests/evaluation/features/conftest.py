@@ -9,7 +9,7 @@ SKIP = 2
 
 
 def listed(f: torch.Tensor) -> Firings:
-    """The firings of latents `f` [N, T, m], found one by one."""
+    """The firings of latents `f` [N, T, m], listed one by one."""
     n, t, m = f.shape
     places, values = [], []
     for latent in range(m):

@@ -29,9 +29,9 @@ def test_a_dictionary_compared_with_itself_leaves_each_latent_out():
     one = torch.randn(7, 5, generator=torch.Generator().manual_seed(2))
     mine, among = torch.tensor([1, 4]), torch.tensor([0, 1, 2, 4, 6])
     _, indices = neighbours.nearest(one[mine], one, among, 9, mine)
-    for i, found in zip(mine.tolist(), indices.tolist(), strict=True):
+    for i, others_near in zip(mine.tolist(), indices.tolist(), strict=True):
         others = [j for j in among.tolist() if j != i]
-        assert found == sorted(others, key=lambda j, i=i: -float(torch.cosine_similarity(one[i], one[j], 0)))
+        assert others_near == sorted(others, key=lambda j, i=i: -float(torch.cosine_similarity(one[i], one[j], 0)))
 
 
 def test_fewer_allowed_than_asked_for():

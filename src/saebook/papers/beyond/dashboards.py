@@ -88,30 +88,20 @@ def measured(
     decoders = [sae.W_dec[0] for sae in saes]
     shown = [drawn(alive[i], features, chosen.method[i]) for i in range(2)]
     # SAEs 0 and 1 are the two architectures of one seed, 2 and 3 the same of another.
-    near = [{OTHER_SEED: i + 2, OTHER_KIND: 3 - i, OWN: i} for i in range(2)]
-    found = [
-        {name: _nearest(decoders, alive, i, j, shown[i], NEIGHBOURS) for name, j in near[i].items()} for i in range(2)
+    where = [{OTHER_SEED: i + 2, OTHER_KIND: 3 - i, OWN: i} for i in range(2)]
+    near = [
+        {name: _nearest(decoders, alive, i, j, shown[i], NEIGHBOURS) for name, j in where[i].items()} for i in range(2)
     ]
-    faces = _faces(shown, near, found, len(saes))
-    names = compact.Tokens(rows)
-    points = []
-    for i, (face, whole) in enumerate(faces):
-        of, brief = fired[i].of(face), [""] * (len(face) - whole)
+    names, points = compact.Tokens(rows), []
+    for i, (face, whole) in enumerate(_faces(shown, where, near, len(saes))):
+        brief = [""] * (len(face) - whole)
         effects = logit_effects.effects(subject, site, decoders[i][face[:whole]], _TOKENS)
-        lines = {
-            "sae": i, "method": chosen.method[i], "seed": int(chosen.seed[i]), "latent": face.tolist(),
-            "shown": [int(k < whole) for k in range(len(face))], "density": of.density().tolist(),
-            "largest": of.largest().tolist(), "histogram": compact.joined(firings.histogram(of, BINS)[:whole]) + brief,
-            "raised": names.effects(effects.raised, effects.raised_by) + brief,
-            "lowered": names.effects(effects.lowered, effects.lowered_by) + brief,
-        }  # fmt: skip
-        for name in bands.BANDS:
-            seen = bands.windows(of, bands.band(of, name, contexts, _DRAW), WINDOW)
-            # A neighbour in brief has its strongest context alone.
-            most = [contexts if k < whole else int(name == "top") for k in range(len(face))]
-            lines[name] = compact.contexts(of, seen, most)
+        lines = {"sae": i, "method": chosen.method[i], "seed": int(chosen.seed[i]), "latent": face.tolist()}
+        lines |= _fires(fired[i].of(face), whole, contexts)
+        lines["raised"] = names.effects(effects.raised, effects.raised_by) + brief
+        lines["lowered"] = names.effects(effects.lowered, effects.lowered_by) + brief
         for name in (OTHER_SEED, OTHER_KIND, OWN):
-            lines[name] = compact.neighbours(*found[i][name], near[i][name], len(face)) if whole else ""
+            lines[name] = compact.neighbours(*near[i][name], where[i][name], len(face)) if whole else ""
         points.append(pd.DataFrame(lines))
     every = pd.concat([_every(i, chosen, fired, alive, decoders) for i in range(2)], ignore_index=True)
     strengths = pd.concat([_strengths(fired[i].of(shown[i]), chosen.method[i], contexts) for i in range(2)])
@@ -120,12 +110,26 @@ def measured(
     )
 
 
-def _faces(shown: list[Tensor], near: list[dict], found: list[dict], saes: int) -> list[tuple[Tensor, int]]:
+def _fires(of: Firings, whole: int, contexts: int) -> dict[str, list]:
+    """The columns on where latents fire; after the first `whole` of them those of neighbours, with their strongest context alone."""
+    brief = [""] * (of.latents - whole)
+    columns = {
+        "shown": [1] * whole + [0] * len(brief), "density": of.density().tolist(), "largest": of.largest().tolist(),
+        "histogram": compact.joined(firings.histogram(of, BINS)[:whole]) + brief,
+    }  # fmt: skip
+    for name in bands.BANDS:
+        seen = bands.windows(of, bands.band(of, name, contexts, _DRAW), WINDOW)
+        most = [contexts] * whole + [int(name == "top")] * len(brief)
+        columns[name] = compact.contexts(of, seen, most)
+    return columns
+
+
+def _faces(shown: list[Tensor], where: list[dict], near: list[dict], saes: int) -> list[tuple[Tensor, int]]:
     """Of each SAE the latents that need a line, the shown ones first, and how many of them are shown."""
     faces = []
     for j in range(saes):
         whole = shown[j] if j < len(shown) else shown[0][:0]
-        besides = [found[i][name][1].flatten() for i in range(2) for name, of in near[i].items() if of == j]
+        besides = [near[i][name][1].flatten() for i in range(2) for name, of in where[i].items() if of == j]
         others = torch.cat([whole[:0], *besides]).unique()
         faces.append((torch.cat([whole, others[~torch.isin(others, whole)]]), len(whole)))
     return faces

@@ -77,8 +77,8 @@ def test_a_page_of_four_hundred_latents_is_below_three_megabytes(put):
     ]
     briefs = [BRIEF | {"top": context()} for _ in range(3600)]
     text = [" ".join(str(rng.randint(0, 9999)) for _ in range(128)) for _ in range(516)]
-    found = RESULT["findings"] | {"text": text, "tokens": [" token"] * 10_000}
-    put(result=RESULT | {"findings": found}, lines=lines + briefs)
+    long = RESULT["findings"] | {"text": text, "tokens": [" token"] * 10_000}
+    put(result=RESULT | {"findings": long}, lines=lines + briefs)
     size = len(browser.page("smoke").encode())
     assert 500_000 < size < MOST_BYTES, size
 

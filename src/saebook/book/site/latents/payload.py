@@ -64,9 +64,9 @@ def _lines(tier: str, where: Where) -> list[dict[str, Any]]:
 
 def as_script(of: Sample) -> str:
     """The sample as JSON that may stand inside a page's script element."""
-    found = of.result["findings"]
+    kept = of.result["findings"]
     data = {
-        "saes": found["saes"], "window": found["window"], "text": found["text"], "tokens": found["tokens"],
+        "saes": kept["saes"], "window": kept["window"], "text": kept["text"], "tokens": kept["tokens"],
         "shown": _plain(of.shown), "neighbours": _plain(of.neighbours),
     }  # fmt: skip
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
