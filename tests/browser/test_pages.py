@@ -6,6 +6,7 @@ import pytest
 from browser.conftest import THEMES, WIDTHS, pages
 
 MOST_BYTES = 1_500_000
+LARGER = {"features.html": 3_000_000}  # a page that is all data, which a chapter links to
 
 
 def local(url, html):
@@ -38,7 +39,7 @@ def test_pages_are_light(html):
         text = page.read_text("utf-8")
         images = [image for image in (html / "_images").glob("*") if image.name in text]
         size = len(text.encode()) + sum(image.stat().st_size for image in images)
-        if size > MOST_BYTES:
+        if size > LARGER.get(page.name, MOST_BYTES):
             heavy[page.name] = size
     assert heavy == {}
 

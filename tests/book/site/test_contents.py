@@ -28,7 +28,19 @@ def test_contents_hold_every_page_of_the_book_once(tmp_path):
     files = [chapter["file"] for part in table["parts"] for chapter in part["chapters"]]
     prose = {f"book/{page.stem}" for page in (paths.root() / "book").glob("*.md")} - {"book/index"}
     assert sorted(files) == sorted(prose | {f"notebooks/{name}" for name in sidecar.names()})
-    assert {page.stem for page in (paths.root() / "book").glob("*.md")} == {contents.ROOT, *contents.PROSE}
+    assert {page.stem for page in (paths.root() / "book").glob("*.md")} == {
+        contents.ROOT,
+        *contents.PROSE,
+        *contents.BESIDE,
+    }
+
+
+def test_pages_beside_chapters_stand_in_their_part(monkeypatch):
+    monkeypatch.setattr(contents.sidecar, "load", lambda name: SimpleNamespace(title="T"))
+    table = contents.contents({"index", "features", "status"}, ["gated/a", "beyond/b"])
+    parts = {part["caption"]: [page["file"] for page in part["chapters"]] for part in table["parts"]}
+    assert parts["Beyond the papers"] == ["notebooks/beyond/b", "book/features"]
+    assert parts["Gated SAEs"] == ["notebooks/gated/a"] and parts["About this book"] == ["book/status"]
 
 
 def test_sidebar_titles_begin_with_the_topic_and_differ():

@@ -21,7 +21,8 @@ def test_every_part_is_written(home, tmp_path, rows):
     made = {f.name: f.read_text("utf-8") for f in (staging / "book" / "_generated").iterdir()}
     assert set(made) == {
         "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "settings.md", "status.html",
-            "packaged_subject.md", "verdicts.md", "corrections.md", "bets.md", "forest.html", "course.md",
+            "packaged_subject.md", "verdicts.md", "corrections.md", "bets.md", "forest.html", "course.md", "features.html",
+            "rating_key.md",
         *(f"speed_{part}.md" for part in (
             "answer", "targets", "steps", "sweep", "e2e", "evaluation", "learning", "growth", "floor", "machine",
         )),

@@ -11,6 +11,7 @@ from typing import Any
 
 from saebook.book.site import claim_tables, rate_grids, speed
 from saebook.book.site.forest import rows as forest
+from saebook.book.site.latents import browser, rating_key
 from saebook.book.site.rate_grids import markdown_table
 from saebook.book.site.result_box import without_blank_lines
 from saebook.book.status import State
@@ -19,6 +20,7 @@ from saebook.claims.reruns.kinds import RERUNS
 from saebook.claims.standings import Standing
 from saebook.common import paths
 from saebook.common.errors import UserError
+from saebook.common.names import TIERS
 from saebook.common.templates import render
 
 SUBJECT, PACKAGED = "prose-4l128", "smollm2-135m"
@@ -31,13 +33,15 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
     home = staging / "book" / "_generated"
     home.mkdir(parents=True, exist_ok=True)
     chapters = {state.name for state in states}
+    tier = next((state.tier for state in states), TIERS[0])
     parts = {
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
         "forest.html": forest.plot(rows, chapters), "bets.md": claim_tables.bet_on(rows, chapters), "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
         "verdicts.md": rules.meanings(), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
         "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
-        "status.html": status_table(states), "course.md": course(),
+        "status.html": status_table(states), "course.md": course(), "features.html": browser.page(tier),
+        "rating_key.md": rating_key.tables(tier),
         **speed.parts(home),
     }  # fmt: skip
     for name, text in parts.items():

@@ -46,7 +46,7 @@ class JumpReLUForm(GatedSweep):
 
 
 class HumanStudy(GatedSweep):
-    """`features` pairs of cards with `contexts` each; `ratings` is the folder of what raters sent, or empty."""
+    """`features` pairs of cards with `contexts` each, six or more; `ratings` is the folder of what raters sent, or empty."""
 
     features: Count
     contexts: Count
@@ -56,6 +56,10 @@ class HumanStudy(GatedSweep):
     def _latents_to_draw(self) -> Self:
         if self.features > self.d_sae * len(self.seeds):
             raise ValueError(f"features must be at most the latents of all seeds, and are {self.features}")
+        if self.contexts < 6:
+            raise ValueError(
+                f"contexts must be at least 6, and are {self.contexts}: fewer do not show what a latent is about"
+            )
         return self
 
 

@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
+from saebook.book import budgets
+from saebook.common.errors import UserError
 from saebook.papers.gated.human_study import cards
 from saebook.sae.base import Member
 from saebook.sae.registry import build
@@ -33,3 +35,30 @@ def test_rated_saes_have_similar_l0():
     rows += [["relu", s, seed, l0 + seed] for s, l0 in ((0.5, 80.0), (2.0, 22.0), (5.0, 9.0)) for seed in (0, 1)]
     chosen = cards.comparable(pd.DataFrame(rows, columns=["method", "sparsity", "seed", "l0"]))
     assert chosen.l0.tolist() == [20.0, 22.0, 20.0, 23.0] and chosen.method.tolist() == ["gated", "relu"] * 2
+
+
+def test_drawn_latents_fill_their_cards(small_subject, monkeypatch):
+    """Every card has as many contexts as were asked for; too few such latents are one line, not short cards."""
+    site = small_subject.site("resid_post", 1)
+    rows = torch.randint(0, 300, (9, 32), generator=torch.Generator().manual_seed(0))
+    made = {"g": build("gated", site.d_in, 16, (Member(0, 1.0),)), "r": build("relu", site.d_in, 24, (Member(0, 1.0),))}
+    for sae in made.values():  # some fire everywhere, some in few rows
+        bias = next(getattr(sae, name) for name in ("b_gate", "b_enc") if hasattr(sae, name))
+        bias.data[0] = torch.linspace(-6, 2, bias.shape[1])
+    monkeypatch.setattr(cards, "Store", lambda: _Kept(made))
+    run = {"seed": 0, "sparsity": 1.0, "l0": 4.0}
+    chosen = pd.DataFrame([{"method": "gated", "key": "g"} | run, {"method": "relu", "key": "r"} | run])
+    key, shown = cards.drawn(chosen, 3, small_subject, site, rows, 1, 6)
+    assert len(key) == len(shown) == 6 and all(len(card.contexts) == 6 for card in shown)
+    with pytest.raises(UserError, match=r"only \d+ latents of gated fire in 9 rows of text"):
+        cards.drawn(chosen, 16, small_subject, site, rows, 1, 9)
+
+
+class _Kept:
+    def __init__(self, saes):
+        self.load_sae = saes.get
+
+
+def test_cards_of_fewer_than_six_contexts_are_refused():
+    with pytest.raises(UserError, match="contexts must be at least 6, and are 5"):
+        budgets.resolve("gated/fig07_interpretability", "smoke", contexts=5)

@@ -59,8 +59,9 @@ def drawn(
 ) -> tuple[pd.DataFrame, list[Card]]:  # fmt: skip
     """`features` pairs of random latents of the `chosen` SAEs, mixed: the key and the cards, in the order shown.
 
-    The key has columns card (from 1), pair, method, seed, sparsity, l0, latent. Latents are drawn from those that fire
-    on `rows` [N, T] at all; the pairs go round the seeds. Order and draw are functions of `order_seed` alone.
+    The key has columns card (from 1), pair, method, seed, sparsity, l0, latent. Latents are drawn from those that fire in
+    as many of `rows` [N, T] as a card has `contexts`; the pairs go round the seeds. Order and draw are functions of
+    `order_seed` alone. Raises `UserError` where fewer latents do.
     """
     rng = np.random.default_rng(order_seed)
     seeds = list(chosen.seed.unique())
@@ -70,10 +71,11 @@ def drawn(
         pairs = [pair for pair in range(features) if seeds[pair % len(seeds)] == row.seed]
         sae = Store().load_sae(row.key).to(subject.device)
         f = latents_of(sae, inputs)
-        firing = np.flatnonzero(f.flatten(0, 1).amax(0).cpu().numpy() > 0)
+        firing = np.flatnonzero((f.amax(1) > 0).sum(0).cpu().numpy() >= contexts)
         if len(firing) < len(pairs):
             raise UserError(
-                f"only {len(firing)} latents of {row.method} ever fire: ask for fewer features than {features}"
+                f"only {len(firing)} latents of {row.method} fire in {contexts} rows of text: ask for fewer features than "
+                f"{features}, or fewer contexts"
             )
         latents = rng.choice(firing, len(pairs), replace=False)
         for pair, latent in zip(pairs, latents, strict=True):

@@ -1,0 +1,1 @@
+"""Pages about single latents: the feature browser, and the key to the features that readers rate."""
