@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 
 from saebook.book import status
 from saebook.book.site import closing, result_box
+from saebook.book.site.figures import placing
 from saebook.book.status import State
 from saebook.claims.standings import Staleness, Standing
 from saebook.common import paths, sidecar
@@ -26,9 +27,10 @@ def page(state: State, tier: str, rows: Sequence[Standing], stale: Staleness) ->
         book = read(file)
     except UserError as error:
         return _unreadable(state.name, str(error).replace(f"{paths.root()}/", ""))
+    name_figures(book, state.name)
+    placing.place(book, state.name, tier)
     if not state.page or state.word == status.FAILED:
         without_empty_figures(book)
-    name_figures(book, state.name)
     fold_parameters(book)
     added = [result_box.box(state.name, rows, tier), notice(state)]
     open_with(book, [text for text in added if text])
