@@ -51,7 +51,8 @@ document.addEventListener("DOMContentLoaded", () => {
     if (!form) return;
     const levels = JSON.parse(form.querySelector("script").textContent), input = form.querySelector("input");
     const plot = panel.querySelector("svg.plot"), line = plot.querySelector(".level"), drops = [...plot.querySelectorAll(".drop")];
-    const name = form.querySelector("label").textContent.trim();
+    const table = panel.querySelector(".ratios"), head = table.querySelector("th.at span"), cells = [...table.querySelectorAll("td.at")];
+    table.querySelectorAll(".at").forEach((cell) => { cell.hidden = false; });
     const move = () => {
       const level = levels[input.value];
       for (const end of ["y1", "y2"]) line.setAttribute(end, level.y);
@@ -62,7 +63,8 @@ document.addEventListener("DOMContentLoaded", () => {
         drop.setAttribute("y1", level.y);
       });
       input.setAttribute("aria-valuetext", level.loss);
-      form.querySelector("output").value = `L0 over the baseline's where ${name} is ${level.loss}: ${level.words}.`;
+      form.querySelector("output").value = head.textContent = level.loss;
+      cells.forEach((cell, i) => { cell.textContent = level.ratios[i]; });
     };
     form.hidden = false;
     plot.classList.add("at-level");
@@ -74,11 +76,18 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const figure of document.querySelectorAll(".drawn-figure")) {
     const cells = [...figure.querySelectorAll(".heat-map a")], panels = [...figure.querySelectorAll(".panel")];
     panels.forEach((panel) => { details(panel); slider(panel); });
+    const here = (target) => cells.forEach((cell) => {
+      cell.hash === `#${target?.id}` ? cell.setAttribute("aria-current", "true") : cell.removeAttribute("aria-current");
+    });
+    if (cells.length) {
+      figure.classList.add("mapped");
+      here(panels.find((panel) => panel.open));
+    }
     for (const cell of cells) {
       cell.addEventListener("click", (event) => {
         const target = document.getElementById(cell.hash.slice(1));
         for (const panel of panels) if (panel.tagName === "DETAILS") panel.open = panel === target;
-        for (const other of cells) other.toggleAttribute("aria-current", other === cell);
+        here(target);
         target.scrollIntoView({ block: "nearest" });
         event.preventDefault();
       });

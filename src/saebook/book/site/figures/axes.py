@@ -29,7 +29,7 @@ class Axis:
             # A long axis has no room for all three.
             parts = (1.0, 2.0, 5.0) if self.high / self.low < 2000 else (1.0,)
             return [one for power in powers for part in parts if self.low <= (one := part * 10.0**power) <= self.high]
-        step = _round_step((self.high - self.low) / 4)
+        step = _round_step((self.high - self.low) / 5)
         first = math.ceil(self.low / step - 1e-9)
         return [round(i * step, 12) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 

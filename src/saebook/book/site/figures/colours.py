@@ -2,7 +2,7 @@
 
 import colorsys
 
-LIGHT, DARK = "#ffffff", "#14181e"  # the theme's grounds
+LIGHT, DARK = "#ffffff", "#121212"  # the theme's grounds
 LEAST = 3.2  # WCAG asks for 3 of graphics
 
 
@@ -22,7 +22,7 @@ def readable(colour: str, ground: str) -> str:
     """The colour of the same hue that is nearest in lightness and stands out from `ground` by `LEAST`."""
     hue, lightness, saturation = colorsys.rgb_to_hls(*_parts(colour))
     step = -0.01 if luminance(ground) > 0.5 else 0.01
-    while contrast(colour, ground) < LEAST and 0 < lightness < 1:
+    while contrast(colour, ground) < LEAST:  # black and white stand out from any page
         lightness = min(1.0, max(0.0, lightness + step))
         colour = "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, lightness, saturation))
     return colour.lower()

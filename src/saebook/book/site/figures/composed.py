@@ -75,24 +75,24 @@ def _panel(panel: Panel, name: str, compared: Comparison | None) -> dict[str, An
 
 
 def _slider(panel: Panel, compared: Comparison) -> dict[str, Any]:
-    """What the slider of a panel moves through, and the ratio over all levels in words."""
-    up, base = QUANTITIES[panel.up].label, panel.series[compared.baseline].label
+    """What the slider of a panel moves through, and a row of ratios for each method but the baseline."""
     levels = [
         {
             "loss": quantities.shown(level.loss),
             "y": drawing.place_up(panel, level.loss),
             "x": [None if math.isnan(l0) else drawing.place_across(panel, l0) for l0 in level.l0],
-            "words": ratios_in_words(panel, compared, level.ratios),
+            "ratios": [ratio_words(ratio) for ratio in level.ratios],
         }
         for level in compared.levels
     ]
+    over_all = zip(compared.others, compared.over_all, strict=True)
     return {
-        "up": up,
-        "base": base,
+        "up": QUANTITIES[panel.up].name,
+        "base": panel.series[compared.baseline].label,
         "last": len(levels) - 1,
         "start": _start(compared.levels),
         "data": json.dumps(levels, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c"),
-        "over_all": ratios_in_words(panel, compared, compared.over_all),
+        "rows": [(panel.series[place].label, ratio_words(ratio)) for place, ratio in over_all],
     }
 
 
@@ -102,15 +102,9 @@ def _start(levels: tuple[Level, ...]) -> int:
     return (common or list(range(len(levels))))[len(common or levels) // 2]
 
 
-def ratios_in_words(panel: Panel, compared: Comparison, ratios: tuple[Interval, ...]) -> str:
-    """Each series' ratio to the baseline, with its interval."""
-    return "; ".join(
-        f"{panel.series[place].label} {_ratio(one)}" for place, one in zip(compared.others, ratios, strict=True)
-    )
-
-
-def _ratio(ratio: Interval) -> str:
-    return "does not reach it with the baseline" if math.isnan(ratio.mean) else wording.interval(ratio)
+def ratio_words(ratio: Interval) -> str:
+    """A ratio with its interval, as a cell shows it."""
+    return "none in common" if math.isnan(ratio.mean) else wording.interval(ratio)
 
 
 def _table(points: pd.DataFrame, name: str) -> str:

@@ -68,7 +68,6 @@ FIGURES = {
 # Chapters whose points are a sweep and whose figure is about something else.
 PICTURES = {
     "topk/fig01_scaling_laws": "error against width and compute, with fitted laws",
-    "e2e/fig17_samples": "added loss against the length of training",
 }
 
 

@@ -3,6 +3,7 @@
 Colours are written for a light page, where a picture stands alone; on a page of the book its style sheet puts them right.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -117,7 +118,7 @@ def _means(panel: Panel, one: Series) -> str:
     means = [pair for pair in one.means(panel.across, panel.up) if all(each.mean == each.mean for each in pair)]
     places = [(_x(panel, across.mean), place_up(panel, up.mean)) for across, up in means]
     parts = []
-    for (x0, y0), (x1, y1) in zip(places, places[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(places):
         parts.append(svg.line("curve", (x0, x1), (y0, y1)))
     for (across, up), (x, y) in zip(means, places, strict=True):
         if up.n > 1:

@@ -13,7 +13,7 @@ from saebook.claims import wording
 from saebook.evaluation.intervals import t_interval
 
 # Below one, or small: blue; above one, or large: orange. The share of colour is low enough for text to be read on it.
-_LESS, _MORE, _MOST = "0, 114, 178", "213, 94, 0", 0.34
+_LESS, _MORE, _MOST = "0, 114, 178", "213, 94, 0", 0.5
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,14 @@ def heat_map(panels: Sequence[Panel], compared: Mapping[int, Comparison], ids: S
     if not panels or any(set(panel.facet) != {"site", "layer"} for panel in panels):
         return None
     ratios = bool(compared)
+    named = {
+        "site": len({panel.facet["site"] for panel in panels}) > 1,
+        "method": any(len(one.others) > 1 for one in compared.values()),
+    }
     values = [
         value
         for i, panel in enumerate(panels)
-        for value in (_ratios(i, panel, compared.get(i)) if ratios else _means(i, panel))
+        for value in (_ratios(i, panel, compared.get(i), named) if ratios else _means(i, panel, named))
     ]
     layers = sorted({int(panel.facet["layer"]) for panel in panels})
     sizes = [value.size for value in values if math.isfinite(value.size)]
@@ -47,40 +51,42 @@ def heat_map(panels: Sequence[Panel], compared: Mapping[int, Comparison], ids: S
         {"name": name, "cells": [_cell(value, ratios, sizes, ids) for layer in layers for value in [_at(values, name, layer)]]}
         for name in dict.fromkeys(value.row for value in values)
     ]  # fmt: skip
-    up = QUANTITIES[panels[0].up].label
+    up = QUANTITIES[panels[0].up].name
     first = next(iter(compared.values()), None)
     base = panels[0].series[first.baseline].label if first else ""
-    caption = f"L0 at equal {up}, over that of the {base}" if ratios else f"{up[:1].upper()}{up[1:]}, mean over seeds"
+    caption = f"L0 at equal {up}, relative to {base}" if ratios else f"{up[:1].upper()}{up[1:]}, mean over seeds"
     return {"caption": caption, "layers": layers, "rows": rows}
 
 
-def _ratios(i: int, panel: Panel, compared: Comparison | None) -> list[_Value]:
-    """The ratio of each method but the baseline."""
-    site, made = quantities.facet("site", panel.facet["site"]), []
-    for place, ratio in zip(compared.others, compared.over_all, strict=True) if compared else []:
-        several = len(compared.others) > 1 if compared else False
-        row = f"{site}, {panel.series[place].label}" if several else site
-        words = "none" if math.isnan(ratio.mean) else quantities.shown(ratio.mean)
+def _ratios(i: int, panel: Panel, compared: Comparison | None, named: Mapping[str, bool]) -> list[_Value]:
+    """The ratio of each method but the baseline. A row says of site and method what differs, and at least the site."""
+    if compared is None:
+        return []
+    made = []
+    for place, ratio in zip(compared.others, compared.over_all, strict=True):
+        method = [panel.series[place].label] if named["method"] else []
+        site = [_site(panel)] if named["site"] or not method else []
+        words = "none" if math.isnan(ratio.mean) else f"{ratio.mean:.2f}"
+        size = math.log(ratio.mean) if ratio.mean > 0 else math.nan
         made.append(
-            _Value(
-                row,
-                int(panel.facet["layer"]),
-                math.log(ratio.mean) if ratio.mean > 0 else math.nan,
-                words,
-                wording.interval(ratio),
-                i,
-            )
+            _Value(", ".join(site + method), int(panel.facet["layer"]), size, words, wording.interval(ratio), i)
         )
     return made
 
 
-def _means(i: int, panel: Panel) -> list[_Value]:
-    """The mean of each strength of each method."""
-    site, made = quantities.facet("site", panel.facet["site"]), []
+def _site(panel: Panel) -> str:
+    return quantities.facet("site", panel.facet["site"])
+
+
+def _means(i: int, panel: Panel, named: Mapping[str, bool]) -> list[_Value]:
+    """The mean of each strength of each method. A row says what differs."""
+    made = []
     for one in panel.series:
         for strength, runs in one.runs.groupby("sparsity"):
             mean = t_interval(runs[panel.up].to_list())
-            row = f"{site}, {one.label}, {one.strength} {strength:g}"
+            site = [_site(panel)] if named["site"] else []
+            method = [one.label] if len(panel.series) > 1 else []
+            row = ", ".join([*site, *method, f"{one.strength} {strength:g}"])
             size = math.log(mean.mean) if QUANTITIES[panel.up].log else mean.mean
             made.append(
                 _Value(row, int(panel.facet["layer"]), size, quantities.shown(mean.mean), wording.interval(mean), i)

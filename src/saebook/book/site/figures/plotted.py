@@ -1,17 +1,18 @@
 """The points of a figure, sorted into panels and series, with means and intervals over seeds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
 
-from saebook.book.site.figures import quantities
+from saebook.book.site.figures import quantities, svg
 from saebook.book.site.figures.axes import Axis, around
 from saebook.book.site.figures.declared import Drawn
 from saebook.book.site.figures.quantities import QUANTITIES
 from saebook.evaluation.intervals import Interval, t_interval
 from saebook.plotting import style
+from saebook.plotting.style import Look
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,10 @@ class Series:
     """The runs of one method, or of one `part` of it, which is drawn open and dashed unless it is the first."""
 
     method: str
+    look: Look
     part: str
     first: bool
     runs: pd.DataFrame
-
-    @property
-    def look(self) -> style.Look:
-        return quantities.method_look(self.method)
 
     @property
     def label(self) -> str:
@@ -63,7 +61,8 @@ class Panel:
 def panels(figure: Drawn, points: pd.DataFrame) -> list[Panel]:
     """The panels of a figure. Panels of one quantity have one range across, and up to four of them also one range up."""
     table = figure.prepared(points) if figure.prepared else points
-    parts = [(f, _series(part, figure)) for f, part in _split(table, figure.facets)]
+    looks = distinct({method: quantities.method_look(method) for method in style.methods(table)})
+    parts = [(f, _series(part, figure, looks)) for f, part in _split(table, figure.facets)]
     made = []
     for across, up in figure.panels:
         usable = table[table[across].notna() & table[up].notna()]
@@ -73,6 +72,17 @@ def panels(figure: Drawn, points: pd.DataFrame) -> list[Panel]:
             if len(parts) > 4:
                 own = around(pd.concat([one.runs[up] for one in series]), QUANTITIES[up].log)
             made.append(Panel(across, up, facet, tuple(series), x, own))
+    return made
+
+
+def distinct(looks: Mapping[str, Look]) -> dict[str, Look]:
+    """The looks with another marker for a method whose own is taken: marks tell methods apart where colours do not."""
+    made: dict[str, Look] = {}
+    for method, look in looks.items():
+        taken = {one.marker for one in made.values()}
+        free = [look.marker, *(marker for marker in svg.MARKS if marker not in {one.marker for one in looks.values()})]
+        marker = next((marker for marker in free if marker not in taken), look.marker)
+        made[method] = replace(look, marker=marker)
     return made
 
 
@@ -95,7 +105,7 @@ def _split(table: pd.DataFrame, facets: tuple[str, ...]) -> list[tuple[dict[str,
     return sorted(rows, key=lambda row: [order[column].index(value) for column, value in row[0].items()])
 
 
-def _series(table: pd.DataFrame, figure: Drawn) -> list[Series]:
+def _series(table: pd.DataFrame, figure: Drawn, looks: Mapping[str, Look]) -> list[Series]:
     known = list(table[figure.parts].unique()) if figure.parts else [""]
     made = []
     for method in style.methods(table):
@@ -103,5 +113,7 @@ def _series(table: pd.DataFrame, figure: Drawn) -> list[Series]:
         for part in known:
             runs = mine[mine[figure.parts] == part] if figure.parts else mine
             if len(runs):
-                made.append(Series(method, part, part == known[0], runs.sort_values(["sparsity", "seed"])))
+                made.append(
+                    Series(method, looks[method], part, part == known[0], runs.sort_values(["sparsity", "seed"]))
+                )
     return made

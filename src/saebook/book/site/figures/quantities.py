@@ -14,21 +14,26 @@ from saebook.sae import registry
 
 @dataclass(frozen=True)
 class Quantity:
-    """A measured column: its `label`, whether its axis is logarithmic, and which direction is `better`, if any."""
+    """A measured column: its `label`, whether its axis is logarithmic, which direction is `better`, if any, and its name in text."""
 
     label: str
     log: bool = False
     better: Literal["more", "less", ""] = ""
+    short: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.short or self.label
 
 
 QUANTITIES = {
-    "l0": Quantity("L0 (active latents per token)", log=True),
+    "l0": Quantity("L0 (active latents per token)", log=True, short="L0"),
     "own_l0": Quantity("L0 of the SAE itself", log=True),
     "loss_recovered": Quantity("loss recovered", better="more"),
-    "ce_increase": Quantity("added loss (nats per token)", log=True, better="less"),
+    "ce_increase": Quantity("added loss (nats per token)", log=True, better="less", short="added loss"),
     "normalised_mse": Quantity("normalised MSE", log=True, better="less"),
     "relative_reconstruction_bias": Quantity("relative reconstruction bias"),
-    "alive": Quantity("share of latents alive"),
+    "alive": Quantity("share of latents alive", short="alive"),
     "alive_elements": Quantity("alive latents", log=True),
     "gradient_norm": Quantity("gradient norm", log=True),
     "similarity": Quantity("mean largest cosine within an SAE"),
@@ -42,7 +47,6 @@ QUANTITIES = {
 _OF_A_CHAPTER = {
     "finetuned": Look("local, then KL + MSE", "#009E73", "^"), "continued": Look("local, as long", "#56B4E9", "v"),
 }  # fmt: skip
-_IN_SHORT = {"l0": "L0", "loss_recovered": "loss recovered", "ce_increase": "added loss", "alive": "alive"}
 
 
 def method_look(method: str) -> Look:
@@ -83,7 +87,7 @@ def run_words(run: Any, columns: tuple[str, ...], of_strength: str) -> str:
         if hasattr(run, column):
             value = getattr(run, column)
             text = f"{100 * value:.0f} %" if column == "alive" else shown(value)
-            words.append(f"{_IN_SHORT.get(column, QUANTITIES[column].label)} {text}")
+            words.append(f"{QUANTITIES[column].name} {text}")
     if isinstance(getattr(run, "key", None), str):
         words.append(f"key {run.key}")
     return ", ".join(words)
