@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 
 from saebook.book.site.figures import composed
 from saebook.book.site.figures.chosen import OFFERED, Chosen, chosen
+from saebook.book.site.result_box import without_blank_lines
 from saebook.common import sidecar
 
 _CLOSED = re.compile(r"page\.close\(.*?,\s*(\w+)\s*\)\s*$", re.M | re.S)
@@ -37,7 +38,7 @@ def place(book: NotebookNode, name: str, tier: str) -> None:
         return
     if not figure.more:
         _fold(cell)
-    book.cells[at:at] = [nbformat.v4.new_markdown_cell(_one_block(figure.html)), row]
+    book.cells[at:at] = [nbformat.v4.new_markdown_cell(without_blank_lines(figure.html)), row]
 
 
 def figure_cell(book: NotebookNode) -> NotebookNode | None:
@@ -99,8 +100,3 @@ def _fold(cell: NotebookNode) -> None:
     cell.metadata["tags"] = [*tags, "hide-cell"]
     words = "The picture as the notebook draws it, and its code"
     cell.metadata["mystnb"] |= {"code_prompt_show": f"{words}: show", "code_prompt_hide": f"{words}: hide"}
-
-
-def _one_block(html: str) -> str:
-    """HTML that Markdown takes as one block."""
-    return "\n".join(line for line in html.splitlines() if line.strip()) + "\n"

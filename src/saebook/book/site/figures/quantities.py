@@ -41,7 +41,6 @@ QUANTITIES = {
     "norm_ratio_at_0": Quantity("norm of reconstruction over activation, position 0"),
     "cosine": Quantity("mean cosine of reconstruction and activation"),
     "probe_loss": Quantity("mean probe loss (nats)", better="less"),
-    "ratio": Quantity("L0 ratio, Gated over baseline", log=True, better="less"),
 }
 # Methods of one chapter, which draws them in these looks.
 _OF_A_CHAPTER = {
