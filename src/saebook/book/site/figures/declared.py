@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from saebook.book.site.figures.quantities import QUANTITIES
 from saebook.evaluation import ito
 
 LOSSES = ("ce_increase", "loss_recovered", "normalised_mse")  # the first that is there
@@ -107,8 +106,3 @@ def usual(points: pd.DataFrame) -> Drawn | None:
 def _varies(points: pd.DataFrame, column: str) -> bool:
     """Whether one method has several values of a column."""
     return bool((points.groupby("method")[column].nunique() > 1).any())
-
-
-def losses(figure: Drawn) -> bool:
-    """Whether a panel shows loss against L0, in which L0 can be compared at equal loss."""
-    return any(across == "l0" and QUANTITIES[up].better and up in LOSSES for across, up in figure.panels)

@@ -4,26 +4,27 @@ Colours are written for a light page, where a picture stands alone; on a page of
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from saebook.book.site.figures import colours, quantities, svg
 from saebook.book.site.figures.axes import tick_words
 from saebook.book.site.figures.plotted import Panel, Series
 from saebook.book.site.figures.quantities import QUANTITIES
-from saebook.evaluation.intervals import Interval
 
 HEIGHT, BOTTOM, AXIS = 286, 242, 46  # pixels: the picture, where its plot ends, the labels to the left of it
 _TOP = 6
 
 
-def plot(panel: Panel, names: Iterable[str] = ()) -> str:
+def plot(panel: Panel) -> str:
     """The plot of a panel: grid, series, and labels across. Every run has its details as its title."""
     across = QUANTITIES[panel.across]
-    parts = [svg.line("grid", (at, at), (_TOP, BOTTOM)) for tick in panel.x.ticks() for at in [_x(panel, tick)]]
+    parts = [
+        svg.line("grid", (at, at), (_TOP, BOTTOM)) for tick in panel.x.ticks() for at in [place_across(panel, tick)]
+    ]
     parts += [svg.line("grid", ("0%", "100%"), (at, at)) for tick in panel.y.ticks() for at in [place_up(panel, tick)]]
     parts += [svg.line("frame", ("0%", "100%"), (BOTTOM, BOTTOM)), svg.line("level", ("0%", "100%"), (0, 0))]
-    parts += [svg.text(_x(panel, tick), BOTTOM + 16, tick_words(tick)) for tick in panel.x.ticks()]
+    parts += [svg.text(place_across(panel, tick), BOTTOM + 16, tick_words(tick)) for tick in panel.x.ticks()]
     parts.append(svg.text("50%", BOTTOM + 36, across.label))
     # Means lie above all runs: what is read first is not covered.
     parts += [_group("runs", one, _runs(panel, one)) for one in panel.series]
@@ -107,7 +108,7 @@ def _runs(panel: Panel, one: Series) -> str:
             continue
         words = f"{one.label}: {quantities.run_words(run, (panel.across, panel.up), one.strength)}"
         parts.append(
-            f'<svg class="run" role="img" x="{_x(panel, x)}" y="{place_up(panel, y):g}" overflow="visible">'
+            f'<svg class="run" role="img" x="{place_across(panel, x)}" y="{place_up(panel, y):g}" overflow="visible">'
             f'<title>{escape(words)}</title><circle class="ring" r="9"/>{shape}</svg>'
         )
     return "".join(parts)
@@ -116,26 +117,18 @@ def _runs(panel: Panel, one: Series) -> str:
 def _means(panel: Panel, one: Series) -> str:
     """A line through the means over seeds, with the intervals of both columns, cut where the plot ends."""
     means = [pair for pair in one.means(panel.across, panel.up) if all(each.mean == each.mean for each in pair)]
-    places = [(_x(panel, across.mean), place_up(panel, up.mean)) for across, up in means]
+    places = [(place_across(panel, across.mean), place_up(panel, up.mean)) for across, up in means]
     parts = []
     for (x0, y0), (x1, y1) in itertools.pairwise(places):
         parts.append(svg.line("curve", (x0, x1), (y0, y1)))
     for (across, up), (x, y) in zip(means, places, strict=True):
         if up.n > 1:
-            parts.append(svg.line("bar", (x, x), tuple(place_up(panel, end) for end in _ends(up))))
-            parts.append(svg.line("bar", tuple(_x(panel, end) for end in _ends(across)), (y, y)))
+            parts.append(svg.line("bar", (x, x), (place_up(panel, up.low), place_up(panel, up.high))))
+            parts.append(svg.line("bar", (place_across(panel, across.low), place_across(panel, across.high)), (y, y)))
         parts.append(svg.placed(x, y, _mark(one)))
     parts.append(svg.line("drop", ("0%", "0%"), (0, BOTTOM)))
     return "".join(parts)
 
 
-def _ends(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
-
-
 def _mark(one: Series) -> str:
     return svg.MARKS[one.look.marker] if one.first else f'<g class="open">{svg.MARKS[one.look.marker]}</g>'
-
-
-def _x(panel: Panel, value: float) -> str:
-    return place_across(panel, value)

@@ -45,7 +45,7 @@ def figure_cell(book: NotebookNode) -> NotebookNode | None:
     """The cell that shows the figure which the chapter's result keeps, else the first with a figure; None without any."""
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     having = [cell for cell in code if cell.metadata.get("mystnb", {}).get("figure")]
-    kept = next((found[1] for cell in code if (found := _CLOSED.search(cell.source))), None)
+    kept = next((closed[1] for cell in code if (closed := _CLOSED.search(cell.source))), None)
     return next((cell for cell in having if cell.source.rstrip().endswith(f"\n{kept}")), having[0] if having else None)
 
 

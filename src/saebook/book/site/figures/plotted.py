@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -47,7 +48,7 @@ class Panel:
 
     across: str
     up: str
-    facet: dict[str, str | int]
+    facet: dict[str, Any]
     series: tuple[Series, ...]
     x: Axis
     y: Axis
@@ -93,7 +94,7 @@ def legend(shown: Sequence[Panel]) -> list[Series]:
     return sorted(order.values(), key=lambda one: (known.index(one.method), not one.first, one.part))
 
 
-def _split(table: pd.DataFrame, facets: tuple[str, ...]) -> list[tuple[dict[str, str | int], pd.DataFrame]]:
+def _split(table: pd.DataFrame, facets: tuple[str, ...]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """A part of the table for each combination of values; sites in the order of the table, numbers by size."""
     if not facets:
         return [({}, table)]

@@ -48,9 +48,9 @@ def _method(word: str) -> str:
         return ""
 
 
-def _cell(found: re.Match[str]) -> str:
+def _cell(cell: re.Match[str]) -> str:
     """A cell with its text replaced. A head may also be a name that nobody has put in words."""
-    start, kind, text, end = found.groups()
+    start, kind, text, end = cell.groups()
     words = name(text.strip())
     if kind == "th" and words == text.strip() and _CODE.fullmatch(words):
         words = " ".join(_WORDS.get(part, part) for part in words.split("_"))
