@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from saebook.book import budgets
+from saebook.book.site.figures import chosen
 from saebook.book.site.result_box import without_blank_lines
 from saebook.claims import ledger, results, wording
 from saebook.claims.results import Where
 from saebook.claims.standings import Staleness, Value
 from saebook.common.errors import UserError
-from saebook.common.names import TIERS
 from saebook.common.templates import render
 from saebook.evaluation.intervals import Interval
 
 _EXAMPLES = {"layer": "2", "seeds": "5,6,7", "subject": "gpt2", "tokens": "200000"}  # for the command with parameters
-_RECORDED = TIERS[1:]  # a smoke run is never recorded
 
 
 def sections(name: str, tier: str, stale: Staleness) -> str:
@@ -45,15 +44,14 @@ def _html(template: str, **values: Any) -> str:
 def _kept(name: str, tier: str) -> list[tuple[dict[str, Any], Where]]:
     """This copy's own result at `tier`, then the recorded ones from the smallest tier to the largest."""
     own = results.read(name, tier, "live")
-    recorded = [result for one in _RECORDED if (result := results.read(name, one))]
+    recorded = [result for one in chosen.RECORDED if (result := results.read(name, one))]
     return [*([(own, "live")] if own else []), *((result, "recorded") for result in recorded)]
 
 
 def _comparison(name: str, tier: str) -> dict[str, Any]:
     """Each live quantity of this copy beside the recorded one: of the same tier, or else of the largest."""
     own = results.read(name, tier, "live")
-    of_tiers = [tier, *reversed(_RECORDED)] if tier in _RECORDED else reversed(_RECORDED)
-    recorded = next((result for one in of_tiers if (result := results.read(name, one))), None)
+    recorded = chosen.recorded(name, tier)
     keys = dict.fromkeys(key for result in (own, recorded) if result for key in result.get("live", {}))
     words = {claim.live: claim.quantity for claim in ledger.judged_by(name)}
     rows = [

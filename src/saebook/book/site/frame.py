@@ -1,7 +1,8 @@
 """A chapter as the book shows it: the notebook of this copy, with what the build adds to it.
 
-After the title comes the result box, and a notice where the notebook has failed, is stale or was never run. Captions name
-the paper's figure, the parameters are folded, and at the end stand the recorded result, the commands and the cost.
+After the title comes the result box, and a notice where the notebook has failed, is stale or was never run. The figure is
+drawn anew where its points allow it, captions name the paper's figure, tables have names for readers, the parameters are
+folded, and at the end stand the recorded result, the commands and the cost.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from nbformat import NotebookNode
 
 from saebook.book import status
 from saebook.book.site import closing, result_box
+from saebook.book.site.figures import placing, relabelled
 from saebook.book.status import State
 from saebook.claims.standings import Staleness, Standing
 from saebook.common import paths, sidecar
@@ -26,9 +28,11 @@ def page(state: State, tier: str, rows: Sequence[Standing], stale: Staleness) ->
         book = read(file)
     except UserError as error:
         return _unreadable(state.name, str(error).replace(f"{paths.root()}/", ""))
+    name_figures(book, state.name)
+    placing.place(book, state.name, tier)
+    relabelled.relabel(book)
     if not state.page or state.word == status.FAILED:
         without_empty_figures(book)
-    name_figures(book, state.name)
     fold_parameters(book)
     added = [result_box.box(state.name, rows, tier), notice(state)]
     open_with(book, [text for text in added if text])

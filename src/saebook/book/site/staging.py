@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from saebook.book import budgets
 from saebook.book.site import contents, fragments, frame
+from saebook.book.site.figures import placing
 from saebook.book.status import State
 from saebook.claims import results, standings
 from saebook.common import paths
@@ -63,6 +64,7 @@ def stage(tier: str, states: Sequence[State]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(frame.page(state, tier, rows, stale), target)
     _results(tier, staging / "results")  # last, so that what a page offers is there
+    placing.write([state.name for state in states], tier, staging / "results")
     fragments.generate(staging, states, rows)
     return staging
 

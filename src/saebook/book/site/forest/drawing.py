@@ -3,6 +3,7 @@
 import math
 from html import escape
 
+from saebook.book.site.figures import svg
 from saebook.book.site.forest.scale import LEFT, RIGHT, Scale, scale
 from saebook.claims import wording
 from saebook.claims.ledger import Claim, Verdict
@@ -53,7 +54,7 @@ def card(claim: Claim, verdict: str, value: Value) -> str:
         parts += [f'<circle class="dot" cx="{_at(of.place(single))}" cy="{y + 11}" r="2.5"/>' for single in one.values]
     if paper and claim.paper_value is not None:
         place = of.place(claim.paper_value)
-        parts.append(f'<line class="paper" x1="{_at(place)}" x2="{_at(place)}" y1="14" y2="{bottom}"/>')
+        parts.append(svg.line("paper", (_at(place), _at(place)), (14, bottom)))
         parts.append(_text(place, 11, f"paper {claim.paper_value:g}"))
     parts += [_text(place, bottom + 13, words) for place, words in _labels(of)]
     return f'<svg class="interval large" aria-hidden="true" height="{bottom + 18}">{"".join(parts)}</svg>'
@@ -68,7 +69,7 @@ def _range(of: Scale, height: float, top: float = 0) -> str:
     first, last = 1.0, RIGHT if of.end is None else max(of.place(of.end), 1.04)
     area = f'<rect class="range" x="{_at(first)}" width="{_share(last - first)}" y="{top}" height="{height - top:g}"/>'
     zero = _at(0.0 if of.outside else of.place(of.null))
-    return area + f'<line class="null" x1="{zero}" x2="{zero}" y1="{top}" y2="{height:g}"/>'
+    return area + svg.line("null", (zero, zero), (top, height))
 
 
 def _interval(of: Scale, one: Interval, verdict: str, y: float) -> list[str]:
@@ -76,12 +77,12 @@ def _interval(of: Scale, one: Interval, verdict: str, y: float) -> list[str]:
     if math.isnan(one.mean):
         return []
     ends = sorted((of.place(one.low), of.place(one.high)))
-    parts = [f'<line class="ends" x1="{_at(ends[0])}" x2="{_at(ends[1])}" y1="{y:g}" y2="{y:g}"/>']
+    parts = [svg.line("ends", (_at(ends[0]), _at(ends[1])), (y, y))]
     if ends[0] <= LEFT:
-        parts.append(_placed(LEFT, y, '<path d="M1 0 7-4 7 4Z"/>'))
+        parts.append(svg.placed(_at(LEFT), y, '<path d="M1 0 7-4 7 4Z"/>'))
     if ends[1] >= RIGHT:
-        parts.append(_placed(RIGHT, y, '<path d="M-1 0-7-4-7 4Z"/>'))
-    return [*parts, _placed(of.place(one.mean), y, MARKS.get(verdict, _OPEN))]
+        parts.append(svg.placed(_at(RIGHT), y, '<path d="M-1 0-7-4-7 4Z"/>'))
+    return [*parts, svg.placed(_at(of.place(one.mean)), y, MARKS.get(verdict, _OPEN))]
 
 
 def _labels(of: Scale) -> list[tuple[float, str]]:
@@ -93,19 +94,15 @@ def _labels(of: Scale) -> list[tuple[float, str]]:
 
 def _text(place: float, y: float, words: str) -> str:
     anchor = "start" if place < LEFT + 0.5 else "end" if place > RIGHT - 0.5 else "middle"
-    return f'<text x="{_at(place)}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>'
-
-
-def _placed(place: float, y: float, shape: str) -> str:
-    return f'<svg x="{_at(place)}" y="{y:g}" overflow="visible">{shape}</svg>'
+    return svg.text(_at(place), y, words, anchor)
 
 
 def _at(place: float) -> str:
-    return f"{3 + 94 * (place - LEFT) / (RIGHT - LEFT):.2f}%"
+    return svg.percent(0.03 + 0.94 * (place - LEFT) / (RIGHT - LEFT))
 
 
 def _share(width: float) -> str:
-    return f"{94 * width / (RIGHT - LEFT):.2f}%"
+    return svg.percent(0.94 * width / (RIGHT - LEFT))
 
 
 def reach(claim: Claim, value: Value) -> float:
