@@ -2,8 +2,8 @@
 
 from typing import Annotated, Self
 
-from annotated_types import Gt
-from pydantic import model_validator
+from annotated_types import Ge, Gt
+from pydantic import StrictStr, model_validator
 
 from saebook.common.limits import Budget, Count, Positive, Rate, Several, Share, SweepBudget, Width
 from saebook.papers.e2e.variants import budgets as variants
@@ -91,7 +91,8 @@ class ExplainedByLayer(variants.ByLayer):
     """The SAEs of Figure 4, of each of which `explained_elements` are explained by token patterns.
 
     Patterns of at most `longest` tokens come from `explain_rows` rows of training text, from the `strongest` places where an
-    element fires and others `drawn` at random, and are judged on `test_rows` validation rows.
+    element fires and others `drawn` at random, and are judged on `test_rows` validation rows. People are shown `features`
+    pairs of cards with `contexts` each; `ratings` is the folder of what they sent, or empty.
     """
 
     explained_elements: Annotated[Width, Gt(1)]
@@ -100,6 +101,9 @@ class ExplainedByLayer(variants.ByLayer):
     strongest: Count
     drawn: Count
     longest: Count
+    features: Count
+    contexts: Annotated[Count, Ge(6)]  # fewer do not show what an element is about
+    ratings: StrictStr
 
 
 BUDGETS: dict[str, type[Budget]] = {

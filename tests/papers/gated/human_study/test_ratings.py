@@ -1,4 +1,4 @@
-"""The permutation test and the files of ratings."""
+"""The permutation test, and raters made up."""
 
 import itertools
 
@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saebook.common.errors import UserError
 from saebook.papers.gated.human_study import ratings
 
 PAIRS, EDGE = 171, 0.27
@@ -62,42 +61,3 @@ def test_simulated_raters_have_the_planted_effect_and_spread():
 def test_interval_covers_at_its_level():
     intervals = [ratings.mean_difference(study(0.13, seed, 60)) for seed in range(60)]
     assert np.mean([i.low <= 0.13 <= i.high for i in intervals]) > 0.9 - 3 * (0.09 / 60) ** 0.5
-
-
-@pytest.fixture
-def key():
-    rows = [[pair, kind] for pair in range(6) for kind in ("gated", "relu")]
-    made = pd.DataFrame(rows, columns=["pair", "method"]).sample(frac=1, random_state=0, ignore_index=True)
-    made.insert(0, "card", range(1, 13))
-    return made
-
-
-def rated(key, folder, name="rater.csv", **columns):
-    given = pd.DataFrame(
-        {"card": key.card, "label": key.method.map({"gated": "Yes", "relu": "No"}), "explanation": 'a, "b"'}
-    )
-    given = given.assign(cards_hash=ratings.commitment(key), **columns)
-    given.to_csv(folder / name, index=False)
-    return given
-
-
-def test_ratings_are_read_by_their_key(key, tmp_path):
-    given = rated(key, tmp_path)
-    assert ratings.differences(tmp_path, key).difference.tolist() == [2.0] * 6
-    given.loc[0, "label"] = ""  # a card left open takes its pair out
-    given.to_csv(tmp_path / "rater.csv", index=False)
-    assert len(ratings.differences(tmp_path, key)) == 5
-    swapped = key.assign(method=key.method.map({"gated": "relu", "relu": "gated"}))
-    with pytest.raises(UserError, match="other cards"):
-        ratings.differences(tmp_path, swapped)
-
-
-def test_files_that_are_not_ratings_are_refused(key, tmp_path):
-    with pytest.raises(UserError, match="holds no CSV"):
-        ratings.differences(tmp_path, key)
-    rated(key, tmp_path, label="Perhaps")
-    with pytest.raises(UserError, match="'Perhaps'"):
-        ratings.differences(tmp_path, key)
-    (tmp_path / "rater.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="lack the column card"):
-        ratings.differences(tmp_path, key)

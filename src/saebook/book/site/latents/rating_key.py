@@ -1,6 +1,7 @@
-"""The key to the features of the Gated paper's Figure 7: which card shows a latent of which SAE, on a page of its own."""
+"""The key to the features that chapters ask people to rate: which card shows a latent of which SAE, on a page of its own."""
 
 import csv
+from pathlib import Path
 from typing import Any
 
 from saebook.book.site.latents.browser import KINDS
@@ -10,7 +11,8 @@ from saebook.claims.results import Where
 from saebook.common.errors import UserError
 from saebook.common.names import TIERS
 
-NAME = "gated/fig07_interpretability"
+# Of the first, the key is the chapter's points; the other has runs for points, and its key among its findings.
+NAMES = ("gated/fig07_interpretability", "e2e/fig09_interpretability_proxy")
 
 
 def tables(tier: str) -> str:
@@ -19,31 +21,37 @@ def tables(tier: str) -> str:
     Raises `UserError` in one line for a key that is damaged.
     """
     places: list[tuple[str, Where]] = [(tier, "live"), *((one, "recorded") for one in TIERS)]
-    kept = [(one, where, result) for one, where in places if (result := results.read(NAME, one, where))]
     parts: dict[str, str] = {}
-    for one, where, result in kept:
-        cards_hash = str(result["findings"].get("cards_hash", ""))
-        whose = "this copy" if where == "live" else "recorded"
-        parts.setdefault(cards_hash, _folded(f"Cards {cards_hash} ({whose}, {one} tier)", _cards(one, where)))
-    return "\n".join(parts.values()) or f"No cards have been made yet: `saebook run {NAME}` makes them.\n"
+    for name in NAMES:
+        for one, where in places:
+            if result := results.read(name, one, where):
+                cards_hash = str(result["findings"].get("cards_hash", ""))
+                whose = "this copy" if where == "live" else "recorded"
+                title = f"Cards {cards_hash} ({whose}, {one} tier)"
+                parts.setdefault(cards_hash, _folded(title, _cards(name, one, where, result)))
+    return "\n".join(parts.values()) or f"No cards have been made yet: `saebook run {NAMES[0]}` makes them.\n"
 
 
 def _folded(title: str, table: str) -> str:
     return f":::{{dropdown}} {title}\n{table}\n:::\n"
 
 
-def _cards(tier: str, where: Where) -> str:
-    file = results.file(NAME, tier, where).with_suffix(".csv")
+def _cards(name: str, tier: str, where: Where, result: dict[str, Any]) -> str:
+    file = results.file(name, tier, where)
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = [_row(line) for line in csv.DictReader(lines)]
+        rows = [_row(line) for line in result["findings"].get("card_key") or _points(file.with_suffix(".csv"))]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"the key {file} is damaged: restore it from git, or run {NAME} again") from None
-    return markdown_table(["feature", "pair", "architecture", "seed", "penalty", "L0", "latent"], rows)
+        raise UserError(f"the key of {file} is damaged: restore it from git, or run {name} again") from None
+    return markdown_table(["feature", "pair", "kind", "seed", "penalty", "L0", "latent"], rows)
+
+
+def _points(file: Path) -> list[dict[str, Any]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 def _row(line: dict[str, Any]) -> list[str]:
     return [
-        line["card"], str(int(line["pair"]) + 1), KINDS.get(line["method"], line["method"]), line["seed"],
-        f"{float(line['sparsity']):g}", f"{float(line['l0']):.1f}", line["latent"],
+        str(line["card"]), str(int(line["pair"]) + 1), KINDS.get(line["method"], line["method"]), str(line["seed"]),
+        f"{float(line['sparsity']):g}", f"{float(line['l0']):.1f}", str(line["latent"]),
     ]  # fmt: skip

@@ -4,19 +4,14 @@ A rater gives each feature No, Maybe or Yes, as 0, 1 or 2. Features come in pair
 baseline; what is tested is the difference within pairs.
 """
 
-import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
-from saebook.common.errors import UserError
 from saebook.evaluation.intervals import Interval, bootstrap_interval
 
-LABELS = {"No": 0, "Maybe": 1, "Yes": 2}
 LEVEL = 0.9  # of the paper's intervals
 
 
@@ -68,40 +63,3 @@ def significant_share(
     """The share of simulated studies that the test finds significant: its false alarms without an effect, else its power."""
     rng = np.random.default_rng(seed)
     return float(np.mean([p_value(made_up(pairs, effect, edge, rng)) < alpha for _ in range(studies)]))
-
-
-# Ratings that a reader made -----------------------------------------------------------------------------------------------
-
-
-def commitment(key: pd.DataFrame) -> str:
-    """A hash of the key, shown with the cards: ratings carry it, so that they are only read with the key they belong to."""
-    return hashlib.sha256(key.to_csv(index=False).encode()).hexdigest()[:16]
-
-
-def differences(folder: str | Path, key: pd.DataFrame) -> pd.DataFrame:
-    """Label differences, one row per rater and pair (columns rater, pair, difference), from the CSV files in `folder`.
-
-    `key` has columns card, pair, method. A pair of which a rater labelled one card only is left out. Raises `UserError` for a
-    folder without ratings, a file without the form's columns, one made for other cards, and a label that is none.
-    """
-    files = sorted(Path(folder).glob("*.csv"))
-    if not files:
-        raise UserError(f"folder '{folder}' holds no CSV of ratings: download one from the page's form")
-    return pd.concat([_one_rater(file, key) for file in files], ignore_index=True)
-
-
-def _one_rater(file: Path, key: pd.DataFrame) -> pd.DataFrame:
-    try:
-        given = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"ratings {file} cannot be read ({type(error).__name__})") from None
-    if lacking := {"card", "label", "cards_hash"} - set(given):
-        raise UserError(f"ratings {file} lack the column {', '.join(sorted(lacking))}: use the form's own download")
-    if set(given.cards_hash) != {commitment(key)}:
-        raise UserError(f"ratings {file} belong to other cards: rate the cards of this page, at this tier")
-    if odd := set(given.label) - {*LABELS, ""}:
-        raise UserError(f"ratings {file} hold the label {min(odd)!r}: use {', '.join(LABELS)}")
-    labels = given[given.label != ""].drop_duplicates("card", keep="last")
-    joined = key.assign(card=key.card.astype(str)).merge(labels, on="card").assign(value=lambda t: t.label.map(LABELS))
-    wide = joined.pivot(index="pair", columns="method", values="value").reindex(columns=["gated", "relu"]).dropna()
-    return pd.DataFrame({"rater": file.stem, "pair": wide.index, "difference": (wide.gated - wide.relu).astype(float)})

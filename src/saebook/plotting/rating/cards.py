@@ -1,6 +1,6 @@
 """Cards for raters: where a latent fires most, how its activations are distributed, which tokens it promotes.
 
-They follow the feature pages that the Gated paper's raters saw (appendix H). Letters: N rows, T positions, K latents.
+They follow the feature pages that the Gated paper's raters saw (appendix H). Letters: N rows, T positions, M latents.
 """
 
 from collections.abc import Sequence
@@ -37,20 +37,6 @@ class Card:
     counts: tuple[int, ...]
     largest: float
     promoted: tuple[str, ...]
-
-
-def comparable(table: pd.DataFrame) -> pd.DataFrame:
-    """The SAEs to rate: of each seed the Gated one of the middle lambda, and the baseline whose L0 is nearest to its own.
-
-    `table` is a sweep's; nearest on the log scale. Two rows per seed, Gated first.
-    """
-    gated = table[table.method == "gated"]
-    middle = sorted(gated.sparsity.unique())[gated.sparsity.nunique() // 2]
-    kept = []
-    for _, one in gated[gated.sparsity == middle].iterrows():
-        others = table[(table.method == "relu") & (table.seed == one.seed)]
-        kept += [one, others.loc[(np.log(others.l0) - np.log(one.l0)).abs().idxmin()]]
-    return pd.DataFrame(kept).reset_index(drop=True)
 
 
 def drawn(

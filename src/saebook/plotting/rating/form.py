@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from saebook.common.templates import render
-from saebook.papers.gated.human_study.cards import Card, Context
-from saebook.papers.gated.human_study.ratings import LABELS
+from saebook.plotting.rating.cards import Card, Context
+from saebook.plotting.rating.given import LABELS
 from saebook.plotting.widgets import Markup, download
 
-_PACKAGE = "saebook.papers.gated.human_study"
+_PACKAGE = "saebook.plotting.rating"
 _DEEPEST = 0.6  # opacity of the strongest shade: text on it can be read on a light page and on a dark one
 _HEIGHT, _WIDTH = 40, 200  # of a histogram, in units of its view box
 

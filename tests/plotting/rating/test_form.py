@@ -1,7 +1,7 @@
 """The rating form."""
 
-from saebook.papers.gated.human_study import form
-from saebook.papers.gated.human_study.cards import Card, Context
+from saebook.plotting.rating import form
+from saebook.plotting.rating.cards import Card, Context
 
 
 def test_form_hides_the_architecture_and_escapes_markup():

@@ -4,9 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from saebook.book import budgets
 from saebook.common.errors import UserError
-from saebook.papers.gated.human_study import cards
+from saebook.plotting.rating import cards
 from saebook.sae.base import Member
 from saebook.sae.registry import build
 
@@ -30,13 +29,6 @@ def test_card_shows_where_a_latent_is_strongest(small_subject):
     assert cards.promoted(build("relu", neurons.d_in, 16, (Member(0, 1.0),)), 0, small_subject, neurons) == ()
 
 
-def test_rated_saes_have_similar_l0():
-    rows = [["gated", s, seed, l0] for s, l0 in ((0.5, 60.0), (2.0, 20.0), (5.0, 5.0)) for seed in (0, 1)]
-    rows += [["relu", s, seed, l0 + seed] for s, l0 in ((0.5, 80.0), (2.0, 22.0), (5.0, 9.0)) for seed in (0, 1)]
-    chosen = cards.comparable(pd.DataFrame(rows, columns=["method", "sparsity", "seed", "l0"]))
-    assert chosen.l0.tolist() == [20.0, 22.0, 20.0, 23.0] and chosen.method.tolist() == ["gated", "relu"] * 2
-
-
 def test_drawn_latents_fill_their_cards(small_subject, monkeypatch):
     """Every card has as many contexts as were asked for; too few such latents are one line, not short cards."""
     site = small_subject.site("resid_post", 1)
@@ -57,8 +49,3 @@ def test_drawn_latents_fill_their_cards(small_subject, monkeypatch):
 class _Kept:
     def __init__(self, saes):
         self.load_sae = saes.get
-
-
-def test_cards_of_fewer_than_six_contexts_are_refused():
-    with pytest.raises(UserError, match="contexts must be at least 6, and are 5"):
-        budgets.resolve("gated/fig07_interpretability", "smoke", contexts=5)
