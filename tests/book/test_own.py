@@ -80,7 +80,7 @@ def test_without_a_name_everything_is_as_it_was(given, capsys):
     mine, table, figure = own.open(page), pd.DataFrame({"l0": [1.0]}), object()
     assert mine.beside(table) is table and mine.on(figure, {0: ("l0", "l0")}) is None
     assert mine.measured(lambda row, saes: pytest.fail("nothing is there")).empty and mine.findings == {}
-    assert mine.show(["l0"]) is None and not capsys.readouterr().out
+    assert mine.show({"l0": "L0"}) is None and not capsys.readouterr().out
     assert "subject" not in vars(page)  # nothing was opened either
 
 
@@ -109,8 +109,8 @@ def test_several_saes_have_names_of_their_own(given, written, capsys):
     rows = mine.measured(lambda row, saes: row.assign(latents=len(saes) * saes[0].d_sae))
     assert rows.method.to_list() == list(mine.stacks) and rows.latents.to_list() == [48] * 4
     capsys.readouterr()
-    mine.show(["latents"], rows)
-    assert capsys.readouterr().out.split() == ["method", "latents", *(w for name in mine.stacks for w in (name, "48"))]
+    mine.show({"latents": "M"}, rows)
+    assert capsys.readouterr().out.split() == ["method", "M", *(w for name in mine.stacks for w in (name, "48"))]
     with pytest.raises(UserError, match="twice"):
         chapter.open(NAME, given | {"sae": names[:1] * 2})
 

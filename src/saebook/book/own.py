@@ -81,11 +81,11 @@ class Own:
         """`table` with the `rows` of these SAEs (default: their own table) below; the very same where none is named."""
         return pd.concat([table, self.table if rows is None else rows], ignore_index=True) if self.stacks else table
 
-    def show(self, columns: Sequence[str], rows: pd.DataFrame | None = None) -> None:
-        """Print `columns` of `rows` (default: of their own table), where a chapter's table has no place for single SAEs."""
+    def show(self, columns: Mapping[str, str], rows: pd.DataFrame | None = None) -> None:
+        """Print `columns` of `rows` (default: of their own table) under the words given, where a chapter's table lists no SAE."""
         if self.stacks:
             table = self.table if rows is None else rows
-            print(table[["method", *columns]].round(3).to_string(index=False))
+            print(table[["method", *columns]].rename(columns=dict(columns)).round(3).to_string(index=False))
 
     def on(
         self, figure: Figure, at: Mapping[int, tuple[str | None, str]], rows: pd.DataFrame | None = None, where: str = ""
