@@ -31,7 +31,7 @@ def page(tier: str) -> str:
 def _runs(saes: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [
         {
-            "name": KINDS.get(one["method"], one["method"]), "seed": str(one["seed"]), "penalty": f"{one['sparsity']:g}",
+            "name": KINDS.get(str(one["method"]), str(one["method"])), "seed": str(one["seed"]), "penalty": f"{one['sparsity']:g}",
             "latents": str(one["d_sae"]), "l0": f"{one['l0']:.1f}", "loss": f"{one['loss_recovered']:.3f}",
             "alive": f"{100 * one['alive']:.1f} %", "key": str(one["key"]),
         }

@@ -52,6 +52,6 @@ def _points(file: Path) -> list[dict[str, Any]]:
 
 def _row(line: dict[str, Any]) -> list[str]:
     return [
-        str(line["card"]), str(int(line["pair"]) + 1), KINDS.get(line["method"], line["method"]), str(line["seed"]),
+        str(line["card"]), str(int(line["pair"]) + 1), KINDS.get(str(line["method"]), str(line["method"])), str(line["seed"]),
         f"{float(line['sparsity']):g}", f"{float(line['l0']):.1f}", str(line["latent"]),
     ]  # fmt: skip
