@@ -43,4 +43,5 @@ def marked(
         legend.remove()
         widest = _HANDLE + _LETTER * max(map(len, kept))
         columns = max(1, min(3, int(figure.get_figwidth() / widest)))
-        figure.legend(kept.values(), kept.keys(), loc="outside lower center", ncols=columns, frameon=False)
+        shown = {label: handle for label, handle in kept.items() if handle is not None}
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, frameon=False)
