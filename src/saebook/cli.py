@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_precision(book)
     book.add_argument("--at-once", type=int, help="notebooks at a time (default: what processors and memory allow)")
 
+    pdf = command("pdf", _pdf, "print the rendered book into one PDF, with an outline (needs Chromium)")
+    pdf.add_argument("-o", "--out", type=Path, help="where to put it (default: _build/book.pdf)")
+
     estimate = command(
         "estimate", _estimate, "time, memory, disk and download of a tier, before anything runs", tier="cpu"
     )
@@ -243,6 +246,13 @@ def _book(options: Options) -> int:
         raise UserError(f"--at-once takes a number of notebooks from 1, not {options.at_once}")
     _set_precision(options)
     return build.build(options.tier, options.names or None, options.at_once)
+
+
+def _pdf(options: Options) -> int:
+    from saebook.book.site import printed
+
+    print(printed.pdf(options.out))
+    return 0
 
 
 def _estimate(options: Options) -> int:
