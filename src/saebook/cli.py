@@ -249,7 +249,7 @@ def _book(options: Options) -> int:
 
 
 def _pdf(options: Options) -> int:
-    from saebook.book.site import printed
+    from saebook.book import printed
 
     print(printed.pdf(options.out))
     return 0

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from browser.conftest import THEMES, pages
 
-from saebook.book.site import printed
+from saebook.book import printed
 
 PAPER = 673  # pixels between the margins of A4
 _SHOWN = """[...document.querySelectorAll('.bd-header, .bd-sidebar-primary, .bd-sidebar-secondary, .bd-footer, .prev-next-footer, button, details.hide')]

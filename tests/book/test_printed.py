@@ -5,7 +5,7 @@ import stat
 import pytest
 from bs4 import BeautifulSoup
 
-from saebook.book.site import printed
+from saebook.book import printed
 from saebook.common.errors import UserError
 
 PAGE = """<!DOCTYPE html><html><head><title>{title} — The book</title>

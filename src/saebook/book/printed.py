@@ -100,7 +100,7 @@ def joined(html: Path, book: list[Part]) -> str:
     ]  # fmt: skip
     head = list(_head(first, book[0].pages[0]))
     title = first.title.get_text().rpartition(" — ")[2] if first.title else ""
-    return templates.render("saebook.book.site", "printed.html", head=head, parts=shown, title=title)
+    return templates.render("saebook.book", "printed.html", head=head, parts=shown, title=title)
 
 
 def _head(page: BeautifulSoup, name: str) -> Iterator[str]:
