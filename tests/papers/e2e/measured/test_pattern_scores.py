@@ -81,9 +81,21 @@ def test_an_sae_without_two_elements_that_fire_is_left_out(small_subject, saes, 
 
 
 def test_shuffled_rows_keep_their_tokens(texts):
-    mixed = scores.shuffled(texts.seen)
-    assert not torch.equal(mixed, texts.seen)
-    assert torch.equal(mixed.sort(1).values, texts.seen.sort(1).values)
+    mixed = texts.shuffled()
+    assert not torch.equal(mixed.seen, texts.seen) and mixed.other is texts.other
+    assert torch.equal(mixed.seen.sort(1).values, texts.seen.sort(1).values)
+
+
+def test_every_layer_is_explained_at_its_own_site(small_subject, saes, texts):
+    sites = [small_subject.site("resid_pre", layer) for layer in (0, 1)]
+    table = pd.DataFrame([run(layer=0), run(layer=1), run(layer=1, seed=1)])
+    made = scores.scores_by_layer(table, lambda some: [saes[i] for i in some.seed], small_subject, sites, texts)
+    alone = scores.scores(table[table.layer == 0], saes[:1], small_subject, sites[0], texts)
+    assert made.layer.tolist() == [0, 1, 1] and made.f1[0] == pytest.approx(alone.f1[0])
+    control = scores.controls(table, lambda some: [saes[i] for i in some.seed], small_subject, sites, texts)
+    own = control[control["patterns of"] == "its own"].reset_index(drop=True)
+    assert set(control["patterns of"]) == {"its own", "another element", "shuffled text"}
+    pd.testing.assert_frame_equal(own.drop(columns="patterns of"), made)
 
 
 def test_differences_are_read_off_at_one_l0_and_one_loss():

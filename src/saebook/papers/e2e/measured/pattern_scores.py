@@ -3,8 +3,8 @@
 Letters: N rows, T positions, D d_in.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,9 @@ from saebook.evaluation.explanations.explaining import explain, read
 from saebook.evaluation.explanations.pruning import Settings
 from saebook.evaluation.explanations.scoring import score
 from saebook.evaluation.intervals import Interval
+from saebook.papers.e2e.budgets import ExplainedByLayer
 from saebook.papers.e2e.comparison import CE, common_level
-from saebook.papers.e2e.measured.picking import OF_RUN, at_level, common_l0, contrasts
+from saebook.papers.e2e.measured.picking import OF_RUN, at_level, between_seeds, common_l0, contrasts, picked
 from saebook.sae.base import SAEStack
 from saebook.subject.model import Site, Subject
 from saebook.training.config import Data
@@ -28,19 +29,6 @@ SCORES = {F1: "F1", EXPLAINED: "share of activation explained"}
 SKIP = 1  # a pattern stands behind the token that begins a document, so a row's first position cannot be explained
 STEPS = {"e2e minus local": ("e2e", "local"), "e2e+ds minus local": ("e2e+ds", "local")}
 _DRAW = 47  # a stream of random numbers apart from those of training
-
-
-def training_rows(subject: Subject, data: Data, count: int) -> Tensor:
-    """Up to `count` rows [N, T] of the training text, drawn at random; always the same ones."""
-    rows = subject.rows(data.source, "train", data.row_length(subject.context))
-    chosen = np.sort(np.random.default_rng(_DRAW).permutation(len(rows))[:count])
-    return torch.from_numpy(np.asarray(rows[chosen]).astype(np.int64)).to(subject.device)
-
-
-def shuffled(rows: Tensor, seed: int = 0) -> Tensor:
-    """The tokens of each of `rows` [N, T] in a random order: no token has its context any more."""
-    order = torch.rand(rows.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
-    return rows.gather(1, order.to(rows.device))
 
 
 @torch.inference_mode()
@@ -60,6 +48,20 @@ class Texts:
     other: Tensor
     settings: Settings
     elements: int
+
+    @classmethod
+    def of(cls, budget: ExplainedByLayer, subject: Subject, data: Data, other: Tensor) -> "Texts":
+        """Training rows of the budget's number, drawn at random, always the same ones; `other` are its validation rows."""
+        rows = subject.rows(data.source, "train", data.row_length(subject.context))
+        chosen = np.sort(np.random.default_rng(_DRAW).permutation(len(rows))[: budget.explain_rows])
+        seen = torch.from_numpy(np.asarray(rows[chosen]).astype(np.int64)).to(subject.device)
+        settings = Settings(budget.strongest, budget.drawn, budget.longest)
+        return cls(seen, other, settings, budget.explained_elements)
+
+    def shuffled(self, seed: int = 0) -> "Texts":
+        """The same with the tokens of each row that is explained in a random order: no token has its context any more."""
+        order = torch.rand(self.seen.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
+        return replace(self, seen=self.seen.gather(1, order.to(self.seen.device)))
 
 
 def scores(
@@ -88,6 +90,36 @@ def scores(
     return pd.DataFrame(lines)
 
 
+def scores_by_layer(
+    table: pd.DataFrame, saes: Callable[[pd.DataFrame], Sequence[SAEStack]], subject: Subject, sites: Sequence[Site],
+    texts: Texts, shift: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """`scores` of the runs of a sweep's `table` at each of `sites`, with the column `layer`; `saes` loads those of some runs."""
+    parts = []
+    for site in sites:
+        mine = table[table.layer == site.layer]
+        parts.append(scores(mine, saes(mine), subject, site, texts, shift).assign(layer=site.layer))
+    return pd.concat(parts, ignore_index=True)
+
+
+def near_common_loss(table: pd.DataFrame) -> pd.DataFrame:
+    """Of each layer, method and seed of a sweep's `table` the run that is nearest to the layer's `common_level` of added loss."""
+    return pd.concat([picked(group, common_level(group)) for _, group in table.groupby("layer")], ignore_index=True)
+
+
+def controls(
+    table: pd.DataFrame, saes: Callable[[pd.DataFrame], Sequence[SAEStack]], subject: Subject, sites: Sequence[Site],
+    texts: Texts,
+) -> pd.DataFrame:  # fmt: skip
+    """`scores_by_layer` with patterns of the elements themselves, of another element, and of shuffled text: a column says which."""
+    kinds = {"its own": (texts, 0), "another element": (texts, 1), "shuffled text": (texts.shuffled(), 0)}
+    parts = [
+        scores_by_layer(table, saes, subject, sites, *how).assign(**{"patterns of": kind})
+        for kind, how in kinds.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def differences_by_layer(measured: pd.DataFrame, column: str) -> dict[tuple[int, str, str], Interval]:
     """End-to-end minus local at equal L0 and at equal added loss, by layer, comparison and step: the shape of Table 4.
 
@@ -101,3 +133,11 @@ def differences_by_layer(measured: pd.DataFrame, column: str) -> dict[tuple[int,
             for words, interval in contrasts(values, column, steps).items():
                 intervals[int(layer), comparison, words] = interval  # pyright: ignore[reportArgumentType]
     return intervals
+
+
+def between_seeds_by_layer(measured: pd.DataFrame, column: str) -> dict[int, float]:
+    """By layer, the largest difference of `column` between two seeds of local at equal added loss; NaN without two seeds."""
+    return {
+        int(layer): between_seeds(at_level(runs, [column], common_level(runs)), column)  # pyright: ignore[reportArgumentType]
+        for layer, runs in measured.groupby("layer")
+    }
