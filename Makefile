@@ -53,10 +53,13 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q -p no:cacheprovider $(TESTS); status=$$?; \
 	wait $$notebooks || status=$$?; cat $$report; rm -f $$report; exit $$status
 
-# axe-core comes in a package whose own dependencies are not needed.
+# axe-core comes in a package whose own dependencies are not needed. It takes as long as all the rest, which runs beside it.
 browser: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
-	@SAEBOOK_RENDERED=_build/html $(BIN)/python -m pytest -q -p no:cacheprovider tests/browser
+	@report=$$(mktemp); export SAEBOOK_RENDERED=_build/html; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/browser -k axe > $$report 2>&1 & axe=$$!; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/browser -k "not axe"; status=$$?; \
+	wait $$axe || status=$$?; cat $$report; rm -f $$report; exit $$status
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/run.py $(SECTIONS)

@@ -95,6 +95,14 @@ def test_failed_run_records_how_it_ended(book, cell, status, words):
     assert runner.record(file) == kept
 
 
+@pytest.mark.parametrize(("limits", "status"), [({"smoke": 2}, "timeout"), ({"cpu": 2}, "ok")])
+def test_a_tier_without_a_limit_lets_a_cell_take_its_time(book, monkeypatch, limits, status):
+    monkeypatch.setattr(runner, "TIMEOUTS", limits)
+    book("import time\ntime.sleep(4)")
+    kept, _ = runner.run("paper/note", "smoke")
+    assert kept.status == status
+
+
 def test_failed_run_keeps_the_good_page_and_a_good_run_removes_the_failed_one(book):
     book("assert layer is None or layer == 1, 'wrong layer'")
     _, page = runner.run("paper/note")

@@ -31,8 +31,8 @@ class Outcome:
     unran: int
 
 
-def execute(source: Path, target: Path, values: dict[str, Any], timeout: int) -> Outcome:
-    """Execute `source` with parameter `values` into `target`, each cell in at most `timeout` seconds.
+def execute(source: Path, target: Path, values: dict[str, Any], timeout: int | None) -> Outcome:
+    """Execute `source` with parameter `values` into `target`, each cell in at most `timeout` seconds, or without a limit.
 
     Raises `UserError` when there is no kernel or the notebook cannot be read, and `KeyboardInterrupt` when interrupted.
     """
@@ -62,7 +62,7 @@ def _interrupted(failure: BaseException | None) -> bool:
     return getattr(failure, "ename", None) == "KeyboardInterrupt" or _interrupted(failure.__context__)
 
 
-def _failed(failure: Exception, source: Path, target: Path, timeout: int) -> tuple[str, str]:
+def _failed(failure: Exception, source: Path, target: Path, timeout: int | None) -> tuple[str, str]:
     """Status and error of a run that papermill gave up. Raises `UserError` when the run could not even begin."""
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError

@@ -26,7 +26,7 @@ from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 from saebook.common.names import TIERS
 
-TIMEOUT = 3600  # seconds a cell may take
+TIMEOUTS = {"smoke": 3600, "cpu": 3600}  # seconds a cell may take; larger tiers train for hours or days, without a limit
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,11 @@ def record(file: Path) -> RunRecord | None:
 
 
 def run(
-    name: str, tier: str = "smoke", given: dict[Any, Any] | None = None, out: Path | None = None, timeout: int = TIMEOUT
+    name: str, tier: str = "smoke", given: dict[Any, Any] | None = None, out: Path | None = None, timeout: int | None = None
 ) -> tuple[RunRecord, Path]:
     """Execute notebook `name` at `tier` with parameters `given`; returns how it ended and where the notebook is.
 
+    A cell may take `timeout` seconds, by default what `TIMEOUTS` says of the tier.
     Nothing is written when a name, a value or `out` is refused (`UserError`). The hashes of the run's provenance are kept in
     the notebook's metadata beside the record.
     """
@@ -150,7 +151,7 @@ def run(
     aside = page.with_name(f".{page.stem[:100]}.{os.getpid()}.ipynb")
     try:
         begun = time.monotonic()
-        ended = execution.execute(asked.file, aside, asked.values, timeout)
+        ended = execution.execute(asked.file, aside, asked.values, timeout or TIMEOUTS.get(tier))
         seconds = round(time.monotonic() - begun, 1)
         kept = RunRecord(asked.name, tier, ended.status, ended.error, seconds, ended.unran, asked.values, hashes)
         execution.annotate(aside, {"replication": asdict(kept) | {"own": asked.own}})
