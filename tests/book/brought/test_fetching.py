@@ -66,7 +66,7 @@ def test_fetched_sae_is_the_one_of_the_hub_and_opens_without_a_network_afterward
     assert absent == "the hub has no SAE 'someone/saes:layers.7': it has blocks.8.hook_resid_pre, run"
     assert none.startswith("SAE 'someone/none:sae' cannot be fetched from the hub (")
     assert never.startswith(
-        "SAE 'someone/other:sae' is no file or folder here, and the model hub cannot be reached (HF_HUB"
+        "there is no file or folder 'someone/other:sae' here, and the model hub cannot be reached (HF_HUB"
     )
 
 

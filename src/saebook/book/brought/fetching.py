@@ -1,13 +1,10 @@
 """Files of an SAE from the model hub, into the hub client's own cache."""
 
-import urllib.error
-import urllib.request
 from pathlib import Path, PurePosixPath
 
 from saebook.book.brought.naming import Place
 from saebook.common.errors import UserError
 
-_PATIENCE = 5.0  # seconds to wait for the hub's first answer: its client tries again for most of a minute
 _READ = {".json", ".yaml", ".safetensors", ".pt"}  # the endings of what some format reads
 _LEFT_OUT = {"sparsity.safetensors", "optimizer.pt", "state.pt"}  # beside SAEs, and large
 
@@ -20,6 +17,9 @@ def fetched(place: Place) -> Path:
     if place.file:
         return place.file
     from huggingface_hub import constants, hf_hub_download, list_repo_files
+
+    # A public name would change the source of `subject.loading`, on which all recorded results depend.
+    from saebook.subject.loading import _silence
 
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _silence(constants.ENDPOINT)
     if reason:
@@ -72,22 +72,10 @@ def _cached(place: Place, reason: str) -> Path:
     except (OSError, ValueError):  # nothing of that repository was ever fetched
         pass
     raise UserError(
-        f"SAE {_named(place)} is no file or folder here, and the model hub cannot be reached ({reason}): check the name, or the "
-        "network"
+        f"there is no file or folder {_named(place)} here, and the model hub cannot be reached ({reason}): check the name, or "
+        "the network"
     )
 
 
 def _named(place: Place) -> str:
     return f"'{place.repository}{f':{place.path}' if place.path else ''}'"
-
-
-def _silence(address: str) -> str:
-    """Why `address` gives no answer; empty when it gives any, a refusal included."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_PATIENCE).close()
-    except urllib.error.HTTPError:
-        return ""
-    except (OSError, ValueError) as error:
-        why = getattr(error, "reason", error)
-        return "" if "certificate" in str(why).lower() else str(why)[:120] or type(why).__name__
-    return ""
