@@ -32,7 +32,7 @@ def sections(name: str, tier: str, stale: Staleness) -> str:
         tier=tier,
         example=example,
         files=_files(name, tier),
-        takes_saes="sae" in budgets.budget_class(name).model_fields,
+        takes_saes=budgets.takes_saes(name),
         **tables,
     )
 
