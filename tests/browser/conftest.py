@@ -2,11 +2,12 @@
 
 import importlib.util
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from browser.chromium import chromium
+
+from saebook.book import printed
 
 WIDTHS, THEMES = (1280, 390), ("light", "dark")
 
@@ -23,10 +24,7 @@ def html():
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """A headless Chromium, the same for all tests."""
-    command = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if command is None:
-        pytest.fail("no Chromium: install the distribution's package")
-    with chromium(command, tmp_path_factory.mktemp("profile")) as one:
+    with chromium(printed.browser(), tmp_path_factory.mktemp("profile")) as one:
         yield one
 
 
