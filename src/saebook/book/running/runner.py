@@ -26,7 +26,8 @@ from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 from saebook.common.names import TIERS
 
-TIMEOUTS = {"smoke": 3600, "cpu": 3600}  # seconds a cell may take; larger tiers train for hours or days, without a limit
+# Seconds a cell may take. Larger tiers train for hours or days, without a limit.
+TIMEOUTS = {"smoke": 3600, "cpu": 3600}
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,11 @@ def record(file: Path) -> RunRecord | None:
 
 
 def run(
-    name: str, tier: str = "smoke", given: dict[Any, Any] | None = None, out: Path | None = None, timeout: int | None = None
+    name: str,
+    tier: str = "smoke",
+    given: dict[Any, Any] | None = None,
+    out: Path | None = None,
+    timeout: int | None = None,
 ) -> tuple[RunRecord, Path]:
     """Execute notebook `name` at `tier` with parameters `given`; returns how it ended and where the notebook is.
 
