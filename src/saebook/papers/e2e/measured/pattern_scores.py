@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from saebook.common.progress import bar
+from saebook.evaluation.explanations import sampled_rows
 from saebook.evaluation.explanations.contexts import rows_at_once
 from saebook.evaluation.explanations.explaining import explain, read
 from saebook.evaluation.explanations.pruning import Settings
@@ -52,16 +53,14 @@ class Texts:
     @classmethod
     def of(cls, budget: ExplainedByLayer, subject: Subject, data: Data, other: Tensor) -> "Texts":
         """Training rows of the budget's number, drawn at random, always the same ones; `other` are its validation rows."""
-        rows = subject.rows(data.source, "train", data.row_length(subject.context))
-        chosen = np.sort(np.random.default_rng(_DRAW).permutation(len(rows))[: budget.explain_rows])
-        seen = torch.from_numpy(np.asarray(rows[chosen]).astype(np.int64)).to(subject.device)
+        length = data.row_length(subject.context)
+        seen = sampled_rows.training_rows(subject, data.source, length, budget.explain_rows, _DRAW)
         settings = Settings(budget.strongest, budget.drawn, budget.longest)
         return cls(seen, other, settings, budget.explained_elements)
 
     def shuffled(self, seed: int = 0) -> "Texts":
         """The same with the tokens of each row that is explained in a random order: no token has its context any more."""
-        order = torch.rand(self.seen.shape, generator=torch.Generator().manual_seed(seed)).argsort(1)
-        return replace(self, seen=self.seen.gather(1, order.to(self.seen.device)))
+        return replace(self, seen=sampled_rows.shuffled(self.seen, seed))
 
 
 def scores(

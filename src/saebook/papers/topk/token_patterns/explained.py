@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from saebook.common.progress import bar
+from saebook.evaluation.explanations import sampled_rows
 from saebook.evaluation.explanations.explaining import explain, read
 from saebook.evaluation.explanations.pruning import Settings
 from saebook.evaluation.explanations.scoring import score
@@ -42,16 +42,13 @@ class Text:
     @classmethod
     def of_training(cls, subject: Subject, site: Site, data: Data, count: int) -> "Text":
         """Up to `count` rows of the training text, drawn at random; always the same ones."""
-        rows = subject.rows(data.source, "train", data.row_length(subject.context))
-        chosen = np.random.default_rng(_DRAW).permutation(len(rows))[:count]
-        tokens = torch.from_numpy(np.asarray(rows[np.sort(chosen)]).astype(np.int64)).to(subject.device)
-        return cls.read(subject, site, tokens, data.skip)
+        length = data.row_length(subject.context)
+        rows = sampled_rows.training_rows(subject, data.source, length, count, _DRAW)
+        return cls.read(subject, site, rows, data.skip)
 
     def shuffled(self, seed: int) -> "Text":
         """The tokens of each row in a random order: no token has its context any more."""
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.rand(self.rows.shape, generator=generator).argsort(1).to(self.rows.device)
-        return Text.read(self.subject, self.site, self.rows.gather(1, order), self.skip)
+        return Text.read(self.subject, self.site, sampled_rows.shuffled(self.rows, seed), self.skip)
 
 
 def measured(
