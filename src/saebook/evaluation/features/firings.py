@@ -67,12 +67,8 @@ class Firings:
         latent = number[self.latent]
         kept = latent >= 0
         rest = self.place[kept] % (self.rows * self.length)
-        return _ordered(latent[kept] * (self.rows * self.length) + rest, self.value[kept], len(chosen), self)
-
-
-def _ordered(place: Tensor, value: Tensor, latents: int, like: Firings) -> Firings:
-    order = place.argsort()
-    return Firings(place[order], value[order], latents, like.rows, like.length, like.tokens)
+        place = latent[kept] * (self.rows * self.length) + rest
+        return _ordered(place, self.value[kept], len(chosen), self.rows, self.length, self.tokens)
 
 
 @torch.inference_mode()
@@ -97,7 +93,7 @@ def firings(subject: Subject, site: Site, saes: Sequence[SAEStack], rows: Tensor
             progress.update(len(x))
     tokens = n * (t - skip)
     every = zip(places, values, saes, strict=True)
-    return [_joined(torch.cat(place), torch.cat(value), sae.d_sae, n, t, tokens) for place, value, sae in every]
+    return [_ordered(torch.cat(place), torch.cat(value), sae.d_sae, n, t, tokens) for place, value, sae in every]
 
 
 def _positive(sae: SAEStack, x: Tensor, first: int, n: int, t: int, skip: int) -> tuple[Tensor, Tensor]:
@@ -108,7 +104,7 @@ def _positive(sae: SAEStack, x: Tensor, first: int, n: int, t: int, skip: int) -
     return (latent * n + row) * t + position, f[token, latent]
 
 
-def _joined(place: Tensor, value: Tensor, latents: int, n: int, t: int, tokens: int) -> Firings:
+def _ordered(place: Tensor, value: Tensor, latents: int, n: int, t: int, tokens: int) -> Firings:
     order = place.argsort()
     return Firings(place[order], value[order], latents, n, t, tokens)
 
