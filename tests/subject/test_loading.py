@@ -112,8 +112,8 @@ print("loaded", subject.weights_hash, subject.loss(torch.arange(20)[None]).mean(
 
 
 def test_hub_names_work_through_the_same_call(small_subject_folder, small_subject, tmp_path):
-    with serving("someone/tiny", small_subject_folder) as address:
-        environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    with serving({"someone/tiny": small_subject_folder}) as hub:
+        environment = os.environ | hub.environment(tmp_path)
         run = [sys.executable, "-c", _LOAD]
         loaded = subprocess.run([*run, "someone/tiny"], env=environment, capture_output=True, text=True, timeout=240)
         absent = subprocess.run([*run, "someone/none"], env=environment, capture_output=True, text=True, timeout=240)
@@ -123,9 +123,9 @@ def test_hub_names_work_through_the_same_call(small_subject_folder, small_subjec
 
 
 def test_unreachable_hub_fails_at_once(tmp_path):
-    with serving("someone/tiny", tmp_path) as address:
+    with serving({"someone/tiny": tmp_path}) as hub:
         pass  # closed again: nothing answers there
-    environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    environment = os.environ | hub.environment(tmp_path)
     run = [sys.executable, "-c", _LOAD, "someone/tiny"]
     begun = time.monotonic()
     ended = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=240)
@@ -134,8 +134,8 @@ def test_unreachable_hub_fails_at_once(tmp_path):
 
 
 def test_model_in_the_hubs_cache_opens_without_a_network(small_subject_folder, tmp_path):
-    with serving("someone/tiny", small_subject_folder) as address:
-        environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    with serving({"someone/tiny": small_subject_folder}) as hub:
+        environment = os.environ | hub.environment(tmp_path)
         run = [sys.executable, "-c", _LOAD, "someone/tiny"]
         online = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=240)
     offline = subprocess.run(
