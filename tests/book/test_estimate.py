@@ -82,10 +82,8 @@ def test_every_site_of_a_chapter_is_counted(quick):
 def test_model_to_download_is_named(quick, monkeypatch):
     monkeypatch.setattr(estimate, "_size", lambda name: "5.3 GB")
     (paper,) = estimate.estimate("paper", ["gated/fig05_pareto"])
-    assert (
-        paper.download
-        == "the model EleutherAI/pythia-2.8b (5.3 GB) and the data set monology/pile-uncopyrighted, streamed"
-    )
+    data_set = "the data set EleutherAI/the_pile_deduplicated, streamed to at most 3.1 GB of tokens"
+    assert paper.download == f"the model EleutherAI/pythia-2.8b (5.3 GB) and {data_set}"
     assert "not known before its subject is here" in estimate.table([paper], 1)[1]
 
 

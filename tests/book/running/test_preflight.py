@@ -58,6 +58,7 @@ def test_books_own_budgets_pass():
         ({"subject": "nowhere"}, "no embedded subject and no folder 'nowhere'"),
         ({"source": "folder:/nowhere"}, "source names a folder that does not exist: /nowhere"),
         ({"source": "hub:"}, "source must be environment, sotu, folder:PATH, hub:NAME, or several"),
+        ({"source": "hub:a/b:many"}, "'hub:a/b:many' is not understood: use hub:NAME/CONFIG@SPLIT#COLUMN:TOKENS"),
         (
             {"source": "nowhere"},
             "source must be environment, sotu, folder:PATH, hub:NAME, or several joined by \\+, not 'nowhere'",

@@ -11,7 +11,7 @@ from saebook.common.errors import UserError
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget
 from saebook.subject import packaged
 from saebook.subject.random_weights import trained
-from saebook.text import sotu, sources
+from saebook.text import hub, sotu, sources
 
 _LAYERS = ("n_layer", "num_hidden_layers", "num_layers", "n_layers")  # what configurations of models call them
 _CONTEXT = ("n_positions", "max_position_embeddings", "n_ctx")
@@ -87,7 +87,9 @@ def _check_source(source: str) -> None:
             sotu.documents()
         elif part != "environment" and not part.removeprefix("hub:").strip():
             raise UserError(f"parameter source must be {sources.SOURCES}")
-        elif part != "environment" and not part.startswith("hub:"):
+        elif part.startswith("hub:"):
+            hub.parsed(part)
+        elif part != "environment":
             raise UserError(f"parameter source must be {sources.SOURCES}, not '{part}'")
 
 
