@@ -1,6 +1,7 @@
 """A bridge's pass runs no block that it does not need."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -57,3 +58,26 @@ def test_several_sites_come_from_one_pass(bridged, rows):
     with bridged.bridge.hooks(fwd_hooks=[("blocks.0.hook_in", lambda value, hook: runs.append(hook.name))]):
         together = bridged.activations_at(rows, sites)
     assert len(runs) == 1 and all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_model_that_collects_attention_patterns_can_go_on_from_a_block(small_subject_folder, rows, tmp_path):
+    """GPT-Neo (TinyStories) reads a pattern from every block's tuple, also from the blocks that are skipped."""
+    from transformers import GPTNeoConfig, GPTNeoForCausalLM
+
+    from saebook.subject.model import Subject
+
+    shutil.copytree(
+        small_subject_folder, tmp_path / "neo", ignore=shutil.ignore_patterns("*.safetensors", "config.json")
+    )
+    config = GPTNeoConfig(
+        vocab_size=300, hidden_size=32, num_layers=4, num_heads=4, attention_types=[[["global", "local"], 2]],
+        window_size=8, max_position_embeddings=32,
+    )  # fmt: skip
+    GPTNeoForCausalLM(config).save_pretrained(tmp_path / "neo")
+    subject = Subject.load(str(tmp_path / "neo"), device="cpu")
+    assert isinstance(subject.forward, Bridged) and subject.forward._blocks_return_tuples
+    clean = subject.loss(rows)
+    for site in (subject.site("resid_pre", 2), subject.site("mlp_out", 1), subject.site("resid_post", 3)):
+        intervention = subject.intervene(rows, site)
+        assert torch.allclose(intervention.loss(intervention.activations), clean, atol=1e-5)
+        assert not torch.allclose(intervention.loss(torch.zeros_like(intervention.activations)), clean, atol=1e-5)

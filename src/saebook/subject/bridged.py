@@ -91,7 +91,8 @@ class Bridged:
         tuples = self._blocks_return_tuples
 
         def passes(hidden_states: Tensor, *args, **kwargs):
-            return (hidden_states,) if tuples else hidden_states
+            # A model whose blocks return tuples may look for the attention pattern behind the residual stream.
+            return (hidden_states, None) if tuples else hidden_states
 
         skipped = list(self.bridge.blocks)[:below]
         for block in skipped:
