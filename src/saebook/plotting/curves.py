@@ -42,7 +42,10 @@ def sweep_curve(ax, table: pd.DataFrame, method: str, quantity: str = "loss_reco
 
 
 def log_curve(ax, table: pd.DataFrame, by: str, x: str, y: str, method: str) -> None:
-    """Draw a line through the means over seeds of each group of `by`, with 95 % t intervals of `y`, on two log axes."""
+    """Draw a line through the means over seeds of each group of `by`, with 95 % t intervals of `y`, on two log axes.
+
+    A mean that is not above zero has no place there, and no bar.
+    """
     shown = look(method)
     ax.scatter(table[x], table[y], s=12, color=shown.colour, marker=shown.marker, alpha=0.4, linewidths=0, zorder=3)
     points = [(g[x].mean(), t_interval(g[y].to_list())) for _, g in table.groupby(by)]
@@ -59,7 +62,7 @@ def log_curve(ax, table: pd.DataFrame, by: str, x: str, y: str, method: str) -> 
             zorder=2,
         )
     for place, interval in points:
-        if interval.n > 1:
+        if interval.n > 1 and interval.mean > 0:
             low = max(interval.low, interval.mean / 10)  # a log axis has no zero
             error = [[interval.mean - low], [interval.high - interval.mean]]
             ax.errorbar(place, interval.mean, yerr=error, color=shown.colour, capsize=2, linewidth=1)
