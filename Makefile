@@ -8,13 +8,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v pyth
 BIN := .venv/bin
 STAMP := .venv/saebook-stamp
 
-.PHONY: book pdf check test browser bench interop subject hooks clean help setup
+.PHONY: book pdf check test rehearse browser bench interop subject hooks clean help setup
 
 help:
 	@echo "make book [TIER=cpu] [NAMES=...]       run the notebooks of a tier and render the book (default: cpu)"
 	@echo "make pdf                               print the rendered book into _build/book.pdf (needs Chromium)"
 	@echo "make check                             lint, format and types: ruff and pyright (a minute)"
 	@echo "make test [TESTS=...] [NOTEBOOKS=...]  run the tests, and nbval over the notebooks"
+	@echo "make rehearse                          run every notebook of the paper tier by a stand-in for the model hub"
 	@echo "make browser                           test the rendered book in a headless Chromium, after make book"
 	@echo "make bench [SECTIONS=...]              time training against other libraries (installs them once)"
 	@echo "make interop                           round trips of SAEs through other libraries (installs them once)"
@@ -52,6 +53,9 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS) > $$report 2>&1 & notebooks=$$!; \
 	$(BIN)/python -m pytest -q -p no:cacheprovider $(TESTS); status=$$?; \
 	wait $$notebooks || status=$$?; cat $$report; rm -f $$report; exit $$status
+
+rehearse: $(STAMP)
+	@SAEBOOK_DRY_RUN=all $(BIN)/python -m pytest -q -p no:cacheprovider tests/test_paper_tier.py
 
 # axe-core comes in a package whose own dependencies are not needed. It takes as long as all the rest, which runs beside it.
 browser: $(STAMP)

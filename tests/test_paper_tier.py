@@ -4,7 +4,7 @@ A stand-in for the hub serves models of the papers' families, with all their lay
 repository's own source. Where a sidecar's paper tier says which model, text, layers and sites, the dry run keeps it; every number
 that is only large comes from the smoke tier. So what is shown is that the way works, and nothing about the papers.
 
-Chapters with a budget of their own run in every test. SAEBOOK_DRY_RUN names others, or `all` (`make dry-run`, once a week).
+Chapters with a budget of their own run in every test. SAEBOOK_DRY_RUN names others, or `all` (`make rehearse`, once a week).
 """
 
 import itertools
