@@ -29,6 +29,8 @@ def test_matched_ratio_interpolates_in_log_log_space():
     assert value_at(plain, "nmse", 20.0) == pytest.approx(3.0 * 20**-0.5)
     assert np.isnan(value_at(plain, "nmse", 200.0))
     assert np.isnan(matched_ratio(plain, plain.assign(l0=1000 * l0), "nmse"))
+    without = plain.assign(nmse=-plain.nmse)  # nothing that a logarithm could be taken of
+    assert np.isnan(matched_ratio(without, plain, "nmse")) and np.isnan(value_at(without, "nmse", 20.0))
 
 
 def test_ce_increase_is_the_difference_to_the_unchanged_subject():

@@ -144,9 +144,11 @@ def matched_ratio(one: pd.DataFrame, other: pd.DataFrame, column: str, at: str =
     """`column` of `one` over `column` of `other` at equal `at`: the geometric mean over the range that both cover.
 
     Each sweep is a piecewise-linear curve in log-log space, as the Top-k paper interpolates (caption of its Figure 2).
-    NaN where the ranges do not meet: nothing is extrapolated.
+    NaN where the ranges do not meet, or a sweep has no value above zero: nothing is extrapolated.
     """
     curves = [_log_curve(table, at, column) for table in (one, other)]
+    if not all(len(x) for x, _ in curves):
+        return math.nan
     low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
     if not low < high:
         return math.nan
@@ -157,6 +159,8 @@ def matched_ratio(one: pd.DataFrame, other: pd.DataFrame, column: str, at: str =
 def value_at(table: pd.DataFrame, column: str, wanted: float, at: str = "l0") -> float:
     """`column` of a sweep where `at` is `wanted`, interpolated in log-log space; NaN outside the sweep."""
     x, y = _log_curve(table, at, column)
+    if not len(x):
+        return math.nan
     return float(np.exp(np.interp(math.log(wanted), x, y, left=math.nan, right=math.nan)))
 
 
