@@ -110,16 +110,24 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """The papers' subjects by name: their own families, blocks and tokens' ways, with random weights of a small width."""
+def paragraphs():
+    """This library's source, as documents."""
+    files = sorted((paths.root() / "src").rglob("*.py"))
+    return [paragraph for file in files for paragraph in file.read_text("utf-8").split("\n\n\n")]
+
+
+@pytest.fixture(scope="module")
+def models(paragraphs, tmp_path_factory):
+    """The papers' subjects by name: their own families and blocks, small and random but for what they predict from it."""
     tokenizer = AutoTokenizer.from_pretrained(paths.data() / "subjects" / "prose-4l128")
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    shape = {"vocab_size": len(tokenizer), "hidden_size": WIDTH, "max_position_embeddings": CONTEXT, **ids}
+    shape = {
+        "vocab_size": len(tokenizer), "hidden_size": WIDTH, "max_position_embeddings": CONTEXT, "tie_word_embeddings": False,
+        **ids,
+    }  # fmt: skip
     torch.manual_seed(0)
     made = {
-        "gpt2": GPT2LMHeadModel(
-            GPT2Config(vocab_size=len(tokenizer), n_embd=WIDTH, n_positions=CONTEXT, n_layer=12, n_head=2, **ids)
-        ),
+        "gpt2": GPT2LMHeadModel(GPT2Config(num_hidden_layers=12, num_attention_heads=2, **shape)),
         "EleutherAI/pythia-2.8b": GPTNeoXForCausalLM(
             GPTNeoXConfig(intermediate_size=4 * WIDTH, num_hidden_layers=32, num_attention_heads=2, **shape)
         ),
@@ -127,22 +135,33 @@ def models(tmp_path_factory):
             GPTNeoConfig(num_layers=8, num_heads=2, attention_types=[[["global", "local"], 4]], window_size=32, **shape)
         ),
     }
+    text = torch.tensor(tokenizer("\n".join(paragraphs[:200]))["input_ids"])
     folders = {}
     for name, model in made.items():
+        taught_to_predict(model, text[: len(text) // CONTEXT * CONTEXT].view(-1, CONTEXT)[:256])
         folders[name] = tmp_path_factory.mktemp("models") / name.replace("/", "-")
         model.save_pretrained(folders[name])
         tokenizer.save_pretrained(folders[name])
     return folders
 
 
+def taught_to_predict(model, rows, steps=100):
+    """Fit the unembedding to the next tokens of `rows` [N, T], so that what an SAE destroys costs the model something."""
+    with torch.no_grad():
+        hidden = model.base_model(rows).last_hidden_state[:, :-1].flatten(0, 1)
+    weight, targets = model.get_output_embeddings().weight, rows[:, 1:].flatten()
+    optimiser = torch.optim.Adam([weight], lr=0.05)
+    for step in range(steps):
+        few = slice(step * 1024 % (len(targets) - 1024), None)
+        loss = torch.nn.functional.cross_entropy(hidden[few][:1024] @ weight.T, targets[few][:1024])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory):
-    """The data sets that the paper tier names, in files of parquet: the paragraphs of this library's source, in three files."""
-    paragraphs = [
-        paragraph
-        for file in sorted((paths.root() / "src").rglob("*.py"))
-        for paragraph in file.read_text("utf-8").split("\n\n\n")
-    ]
+def texts(paragraphs, tmp_path_factory):
+    """The data sets that the paper tier names, in three files of Parquet each: always the same documents."""
     folder = tmp_path_factory.mktemp("texts")
     (folder / "data").mkdir()
     for number in range(3):

@@ -99,7 +99,9 @@ def corpus_hash(source: str) -> str:
     Raises `UserError` when the data set was never read and the hub does not know it, or is out of reach.
     """
     about = parsed(source)
-    code = fingerprint.of(__name__, without=(*fingerprint.WITHOUT, "saebook.text.tokens"))  # of that, only a hash is used
+    code = fingerprint.of(
+        __name__, without=(*fingerprint.WITHOUT, "saebook.text.tokens")
+    )  # of that, only a hash is used
     return _digest(json.dumps([asdict(about), _commit(about.name), code]))[:16]
 
 
