@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup
 
 from saebook.book.site import contents, rendering
 from saebook.common import paths, sidecar, templates
@@ -105,12 +105,12 @@ def joined(html: Path, book: list[Part]) -> str:
 
 def _head(page: BeautifulSoup, name: str) -> Iterator[str]:
     """The style sheets of a page, and what sets its formulas, with addresses from the book's folder."""
-    for tag in page.find_all(["link", "script"]):
-        if tag.name == "link" and "stylesheet" in (tag.get("rel") or []):
+    for tag in page.select("link[rel~=stylesheet], script"):
+        if tag.name == "link":
             tag["href"] = _resolved(name, str(tag["href"]))
         elif tag.name == "script" and "mathjax" in str(tag.get("src", "")):
             tag["src"] = _resolved(name, str(tag["src"]))
-        elif tag.name != "script" or "window.MathJax" not in tag.get_text():
+        elif "window.MathJax" not in tag.get_text():
             continue
         yield str(tag)
 
@@ -118,25 +118,25 @@ def _head(page: BeautifulSoup, name: str) -> Iterator[str]:
 def _content(html: Path, name: str, pages: set[str], depth: int) -> tuple[str, str]:
     """The title of a page, and its article with headings `depth` levels deeper and with addresses of the whole document."""
     page = BeautifulSoup((html / name).read_text("utf-8"), "html.parser")
-    article = page.find("article", class_="bd-article")
-    if not isinstance(article, Tag):
+    article = page.select_one("article.bd-article")
+    if article is None:
         raise UserError(f"{html / name} is not a page of the book: build it again")
     for tag in article.select(_ONLY_ON_SCREEN):
         tag.decompose()
     for number in range(_DEEPEST - depth, 0, -1):
-        for heading in article.find_all(f"h{number}"):
+        for heading in article.select(f"h{number}"):
             heading.name = f"h{number + depth}"
-    for tag in article.find_all(id=True):
+    for tag in article.select("[id]"):
         tag["id"] = f"{_name(name)}--{tag['id']}"
-    for tag in article.find_all(src=True):
+    for tag in article.select("[src]"):
         tag["src"] = _resolved(name, str(tag["src"]))
-    for link in article.find_all("a", href=True):
+    for link in article.select("a[href]"):
         target = _target(name, str(link["href"]), pages)
         if target is None:
             link.unwrap()
         else:
             link["href"] = target
-    heading = article.find(f"h{1 + depth}")
+    heading = article.select_one(f"h{1 + depth}")
     return heading.get_text().strip() if heading else name, article.decode_contents()
 
 

@@ -255,6 +255,7 @@ def _documents(source: HubSource, shard: int, document: int) -> Iterator[tuple[i
         rows = datasets.load_dataset(
             source.name, source.config, split=source.split, streaming=True, revision=_commit(source.name)
         ).select_columns([source.column])
+        assert isinstance(rows, datasets.IterableDataset)
         order = np.random.default_rng(_SEED).permutation(rows.num_shards)
         for number in range(shard, len(order)):
             file = int(order[number])
