@@ -117,6 +117,6 @@ def _curve(ax: Axes, table: pd.DataFrame, shown: Look) -> None:
         label=shown.label,
     )  # fmt: skip
     for x, y in points:
-        if y.n > 1:
+        if y.n > 1 and y.mean > 0:  # a log axis has no place for the others
             ends = [[y.mean - max(y.low, y.mean / 10)], [y.high - y.mean]]
             ax.errorbar(x, y.mean, yerr=ends, color=shown.colour, capsize=2, linewidth=1)
