@@ -16,6 +16,7 @@ _MARKERS = {
     "relu": "o", "baseline": "o", "gated": "s", "topk": "^", "prolu_relu": "v", "prolu_ste": "D", "local": "o", "e2e": "s",
     "e2e+ds": "^", "gated_unfrozen": "D", "gated_no_r_mag": "v", "gated_untied": "^", "rescaled": "^",
     "relu_not_resampled": "v", "gated_not_resampled": "D", "pruned_relu": "v", "pruned_gated": "D",
+    "finetuned": "^", "continued": "v",
 }  # fmt: skip
 # Methods of a sweep that are not architectures: label and colour, of Okabe and Ito's palette as the architectures' own.
 _METHODS = {
@@ -24,6 +25,7 @@ _METHODS = {
     "relu_not_resampled": ("baseline, never resampled", "#56B4E9"),
     "gated_not_resampled": ("Gated, never resampled", "#E69F00"), "pruned_relu": ("baseline, thresholded", "#56B4E9"),
     "pruned_gated": ("Gated, thresholded", "#E69F00"),
+    "finetuned": ("local, then KL + MSE", "#009E73"), "continued": ("local, as long", "#56B4E9"),
 }  # fmt: skip
 L0_AXIS = "L0 (active latents per token)"
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from saebook.common.errors import UserError
 from saebook.sae.base import Member, Pull, SAEStack
 from saebook.sae.jump_relu import JumpReLU
-from saebook.sae.kernels.active import Source, above, strongest
-from saebook.sae.kernels.precision import encoder_product
-from saebook.sae.losses import Losses, MemberGradients, sum_of_squares
+from saebook.sae.kernels.active import Active, above
+from saebook.sae.losses import Losses
 from saebook.sae.registry import register
 from saebook.sae.topk import TopK
 
@@ -83,35 +82,15 @@ class BatchTopK(TopK):
         missed = (torch.bmm(weak, self.W_dec) - target).square().sum((1, 2)) / spread
         return torch.where(mask.any(1), missed, torch.zeros_like(missed))
 
-    def member_gradients(self, i: int, x: Tensor, dead: Tensor | None = None) -> MemberGradients:
-        batch, W_enc, W_dec = len(x), self.W_enc[i], self.W_dec[i]
-        xc = x - self.b_dec[i]
-        h = encoder_product(xc, W_enc, self.precision)
+    def _chosen(self, i: int, h: Tensor) -> tuple[Active, Tensor]:
         pre = h + self.b_enc[i]
         # From step to step the threshold hardly moves, and few latents come near it: those are all that need sorting.
-        near, count = pre[pre > _NEAR * self.threshold[i]], batch * int(self.members[i].sparsity)
+        near, count = pre[pre > _NEAR * self.threshold[i]], len(pre) * int(self.members[i].sparsity)
         boundary = _boundary(near if len(near) > count else pre.flatten(), count)
         active = above(h, boundary - self.b_enc[i], self.precision)
-        f, scale = active.values(active.h + active.of(self.b_enc[i])), 2.0 / (batch * float(self.variance))
+        f = active.values(active.h + active.of(self.b_enc[i]))
         self._follow(_smallest(f[None]), slice(i, i + 1))
-        g, df = active.compare(f, W_dec, xc, scale)
-        d_b_enc = active.sums(df)
-        terms = {"reconstruction": sum_of_squares(g) / (2 * scale)}
-        terms["auxiliary"] = torch.zeros_like(terms["reconstruction"])
-        matrices = {"W_dec": [Source(active, f, g)], "W_enc": [Source(active, df, xc)]}
-        revived = dead.nonzero().flatten() if self.aux_weight and dead is not None else None
-        if revived is not None and len(revived):
-            # L_aux: its target is x - xhat, held fixed.
-            weak, target = strongest(h, self.b_enc[i], self.k_aux, revived), g * (-1 / scale)
-            spread = sum_of_squares(target - target.mean(0)).clamp_min(_TINY)
-            aux_scale = 2.0 * self.aux_weight / float(spread)
-            g_weak, df = weak.compare(weak.h, W_dec, target, aux_scale)
-            terms["auxiliary"] = sum_of_squares(g_weak) / (2 * aux_scale)
-            d_b_enc += weak.sums(df)
-            matrices["W_dec"].append(Source(weak, weak.h, g_weak))
-            matrices["W_enc"].append(Source(weak, df, xc))
-        vectors = {"b_enc": d_b_enc, "b_dec": g.sum(0) - W_enc @ d_b_enc}
-        return MemberGradients(terms, active.counts(f), {**matrices}, vectors)
+        return active, f
 
     @torch.no_grad()
     def pulled(self, x: Tensor, pull: Pull, at_once: int, dead: Tensor | None = None) -> Losses:

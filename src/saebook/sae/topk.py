@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from saebook.common.errors import UserError
 from saebook.sae.base import Member, SAEStack, Weight
-from saebook.sae.kernels.active import Source, strongest
+from saebook.sae.kernels.active import Active, Source, strongest
 from saebook.sae.kernels.precision import encoder_product
 from saebook.sae.losses import Losses, MemberGradients, sum_of_squares
 from saebook.sae.registry import register
@@ -99,8 +99,8 @@ class TopK(SAEStack):
         batch, W_enc, W_dec = len(x), self.W_enc[i], self.W_dec[i]
         xc = x - self.b_dec[i]
         h = encoder_product(xc, W_enc, self.precision)
-        active = strongest(h, self.b_enc[i], int(self.members[i].sparsity))
-        f, scale = active.h, 2.0 / (batch * float(self.variance))
+        active, f = self._chosen(i, h)
+        scale = 2.0 / (batch * float(self.variance))
         g, df = active.compare(f, W_dec, xc, scale)
         d_b_enc = active.sums(df)
         terms = {"reconstruction": sum_of_squares(g) / (2 * scale)}
@@ -119,6 +119,11 @@ class TopK(SAEStack):
             matrices["W_enc"].append(Source(weak, df, xc))
         vectors = {"b_enc": d_b_enc, "b_dec": g.sum(0) - W_enc @ d_b_enc}
         return MemberGradients(terms, active.counts(f), {**matrices}, vectors)
+
+    def _chosen(self, i: int, h: Tensor) -> tuple[Active, Tensor]:
+        """Which latents member `i` keeps of x W_enc, `h` [B, M], and their values."""
+        active = strongest(h, self.b_enc[i], int(self.members[i].sparsity))
+        return active, active.h
 
     def saelens_cfg(self, i: int) -> dict[str, object]:
         return {"k": int(self.members[i].sparsity), "rescale_acts_by_decoder_norm": False}

@@ -84,7 +84,7 @@ def _require_hub(name: str) -> None:
     """Raise `UserError` at once when the hub does not answer: its own client tries again for most of a minute."""
     from huggingface_hub import constants
 
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _silence(constants.ENDPOINT)
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else silence(constants.ENDPOINT)
     if reason:
         raise UserError(
             f"subject '{name}' is not an embedded subject ({_embedded()}) or a folder, and the model hub cannot be reached "
@@ -92,7 +92,7 @@ def _require_hub(name: str) -> None:
         )
 
 
-def _silence(address: str) -> str:
+def silence(address: str) -> str:
     """Why `address` gives no answer; empty when it gives any, a refusal included."""
     reasons = [f"no answer in {_PATIENCE:g} s"]
 

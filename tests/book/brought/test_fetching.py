@@ -43,8 +43,8 @@ def repository(tmp_path):
     return folder
 
 
-def fetch(tmp_path, address, *names, offline="0"):
-    environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": offline}
+def fetch(tmp_path, hub, *names, offline="0"):
+    environment = os.environ | hub.environment(tmp_path / "hub") | {"HF_HUB_OFFLINE": offline}
     run = [sys.executable, "-c", _FETCH, *names]
     ended = subprocess.run(run, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=True)
     return ended.stdout.splitlines()
@@ -52,11 +52,11 @@ def fetch(tmp_path, address, *names, offline="0"):
 
 def test_fetched_sae_is_the_one_of_the_hub_and_opens_without_a_network_afterwards(tmp_path, repository):
     name = "someone/saes:blocks.8.hook_resid_pre"
-    with serving("someone/saes", repository) as address:
+    with serving({"someone/saes": repository}) as hub:
         fetched, run, absent, none = fetch(
-            tmp_path, address, name, "someone/saes:run/layers.6", "someone/saes:layers.7", "someone/none:sae"
+            tmp_path, hub, name, "someone/saes:run/layers.6", "someone/saes:layers.7", "someone/none:sae"
         )
-    again, never = fetch(tmp_path, address, name, "someone/other:sae", offline="1")
+    again, never = fetch(tmp_path, hub, name, "someone/other:sae", offline="1")
     own = conversion.read(repository / "blocks.8.hook_resid_pre").state_dict()
     assert all(torch.equal(tensor, own[key]) for key, tensor in conversion.read(fetched).state_dict().items())
     place = tmp_path / "hub"
@@ -71,9 +71,9 @@ def test_fetched_sae_is_the_one_of_the_hub_and_opens_without_a_network_afterward
 
 
 def test_unreachable_hub_is_told_at_once(tmp_path, repository):
-    with serving("someone/saes", repository) as address:
+    with serving({"someone/saes": repository}) as hub:
         pass  # closed again: nothing answers there
-    (words,) = fetch(tmp_path, address, "someone/saes:run")
+    (words,) = fetch(tmp_path, hub, "someone/saes:run")
     assert "the model hub cannot be reached" in words
 
 
@@ -98,8 +98,8 @@ def test_published_release_is_fetched_by_its_short_name(tmp_path):
     torch.save(tensors, folder / "local_similar_ce_layer_2.pt")
     (folder / "local_similar_ce_layer_6.yaml").write_text("saes: {sae_positions: [blocks.6.hook_resid_pre]}\n")
     name, site = "e2e-saes-gpt2/local_similar_ce_layer_6", Site("resid_pre", 6, "blocks.6.hook_resid_pre", D)
-    with serving("apollo-research/e2e-saes-gpt2", folder) as address:
-        (fetched,) = fetch(tmp_path, address, name)
+    with serving({"apollo-research/e2e-saes-gpt2": folder}) as hub:
+        (fetched,) = fetch(tmp_path, hub, name)
     assert not list((tmp_path / "hub").rglob("*_layer_2.pt"))
     one = fitting.opened(naming.parsed(name), Path(fetched), site, "here")
     x = activations()

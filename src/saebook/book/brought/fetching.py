@@ -18,10 +18,9 @@ def fetched(place: Place) -> Path:
         return place.file
     from huggingface_hub import constants, hf_hub_download, list_repo_files
 
-    # A public name would change the source of `subject.loading`, on which all recorded results depend.
-    from saebook.subject.loading import _silence
+    from saebook.subject.loading import silence
 
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _silence(constants.ENDPOINT)
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else silence(constants.ENDPOINT)
     if reason:
         return _cached(place, reason)
     try:

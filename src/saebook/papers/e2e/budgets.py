@@ -5,26 +5,9 @@ from typing import Annotated, Self
 from annotated_types import Ge, Gt
 from pydantic import StrictStr, model_validator
 
-from saebook.common.limits import Budget, Count, Positive, Rate, Several, Share, SweepBudget, Width
+from saebook.common.limits import Budget, Count, Several, Share, Width
+from saebook.papers.e2e.three_objectives import ThreeObjectives
 from saebook.papers.e2e.variants import budgets as variants
-
-
-class ThreeObjectives(SweepBudget):
-    """Local, end-to-end and end-to-end + downstream SAEs of width `d_sae`; `downstream` weighs the last one's errors.
-
-    `massive` leaves out of those errors, in training and in figures, later positions with activations more than so many
-    times as long as the median there; None leaves out none, as in the paper.
-    """
-
-    d_sae: Width
-    local_sparsities: Several[Positive]
-    e2e_sparsities: Several[Positive]
-    ds_sparsities: Several[Positive]
-    local_lr: Rate
-    e2e_lr: Rate
-    ds_lr: Rate
-    downstream: Positive
-    massive: Annotated[Positive, Gt(1)] | None = None
 
 
 class PrincipalDirections(ThreeObjectives):

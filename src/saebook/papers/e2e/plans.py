@@ -3,8 +3,9 @@
 import pandas as pd
 
 from saebook.evaluation.pareto import matched_ratio
-from saebook.papers.e2e.budgets import BUDGETS, ThreeObjectives
+from saebook.papers.e2e.budgets import BUDGETS
 from saebook.papers.e2e.comparison import CE, with_counts
+from saebook.papers.e2e.three_objectives import ThreeObjectives
 from saebook.papers.e2e.variants import plans as variants
 from saebook.subject.model import Site
 from saebook.training.loop import TrainConfig

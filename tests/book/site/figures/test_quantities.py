@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from saebook.book.site.figures import quantities
-from saebook.papers.e2e.variants import drawing
 
 
 @pytest.mark.parametrize(
@@ -43,8 +42,3 @@ def test_table_has_names_for_readers_and_no_code_names(sweep):
         "method", "site", "layer", "latents", "seed", "k or λ", "L0", "loss recovered", "share of latents alive", "key",
     ]  # fmt: skip
     assert set(table.method) == {"Gated", "baseline (ReLU + L1)"} and set(table.site) == {"attention, before W_O"}
-
-
-def test_methods_of_one_chapter_look_as_in_its_picture():
-    for method, look in drawing._TRAINED_ON.items():
-        assert quantities.method_look(method) == look

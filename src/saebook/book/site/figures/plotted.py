@@ -62,7 +62,7 @@ class Panel:
 def panels(figure: Drawn, points: pd.DataFrame) -> list[Panel]:
     """The panels of a figure. Panels of one quantity have one range across, and up to four of them also one range up."""
     table = figure.prepared(points) if figure.prepared else points
-    looks = distinct({method: quantities.method_look(method) for method in style.methods(table)})
+    looks = distinct({method: style.look(method) for method in style.methods(table)})
     parts = [(f, _series(part, figure, looks)) for f, part in _split(table, figure.facets)]
     made = []
     for across, up in figure.panels:

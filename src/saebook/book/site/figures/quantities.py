@@ -8,7 +8,6 @@ import pandas as pd
 
 from saebook.papers.gated.drawing import by_site
 from saebook.plotting import style
-from saebook.plotting.style import Look
 from saebook.sae import registry
 
 
@@ -42,15 +41,6 @@ QUANTITIES = {
     "cosine": Quantity("mean cosine of reconstruction and activation"),
     "probe_loss": Quantity("mean probe loss (nats)", better="less"),
 }
-# Methods of one chapter, which draws them in these looks.
-_OF_A_CHAPTER = {
-    "finetuned": Look("local, then KL + MSE", "#009E73", "^"), "continued": Look("local, as long", "#56B4E9", "v"),
-}  # fmt: skip
-
-
-def method_look(method: str) -> Look:
-    """The look of a method in every figure. Raises `UserError` for one that no figure draws."""
-    return _OF_A_CHAPTER.get(method) or style.look(method)
 
 
 def facet(column: str, value: Any) -> str:
@@ -102,6 +92,6 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     names = {c: quantity.label for c, quantity in QUANTITIES.items()} | {
         "by": "code", "d_sae": "latents", "sparsity": "k or λ", "l0": "L0", "own_l0": "L0 of the SAE",
     }  # fmt: skip
-    words = {"method": lambda m: method_look(m).label, "site": lambda s: by_site.LOOKS[s][0], "encoder": registry.label}
+    words = {"method": lambda m: style.look(m).label, "site": lambda s: by_site.LOOKS[s][0], "encoder": registry.label}
     said = table[kept].assign(**{c: table[c].map(say) for c, say in words.items() if c in table})
     return said.rename(columns=names)

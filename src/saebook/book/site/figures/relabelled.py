@@ -5,10 +5,10 @@ from html import escape
 
 from nbformat import NotebookNode
 
-from saebook.book.site.figures import quantities
 from saebook.book.site.figures.quantities import QUANTITIES
 from saebook.common.errors import UserError
 from saebook.papers.gated.drawing import by_site
+from saebook.plotting import style
 
 _CELL = re.compile(r"(<(t[hd])[^>]*>)([^<]+)(</t[hd]>)")
 _CODE = re.compile(r"[a-z][a-z0-9]+(_[a-z0-9]+)+")  # one letter before the first line is a parameter: W_enc, b_gate
@@ -43,7 +43,7 @@ def _method(word: str) -> str:
     if not re.fullmatch(r"[a-z0-9_+]+", word):
         return ""
     try:
-        return quantities.method_look(word).label
+        return style.look(word).label
     except UserError:
         return ""
 

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal, Self
 
-from annotated_types import Gt
 from pydantic import AfterValidator, model_validator
 
 from saebook.common.limits import (
@@ -13,10 +12,10 @@ from saebook.common.limits import (
     Several,
     Share,
     SitesBudget,
-    SweepBudget,
     TrainingBudget,
     Width,
 )
+from saebook.papers.e2e.three_objectives import Massive, ThreeObjectives
 
 ObjectiveName = Literal["local", "e2e", "e2e+ds"]
 
@@ -29,21 +28,11 @@ def _by_layer(values: dict) -> dict:
 
 SparsitiesByLayer = Annotated[dict[str, Several[Positive]], AfterValidator(_by_layer)]
 WeightByLayer = Annotated[dict[str, Positive], AfterValidator(_by_layer)]
-Massive = Annotated[Positive, Gt(1)] | None
 
 
-class Objectives(SweepBudget):
-    """The values of `papers.e2e.budgets.ThreeObjectives`, which cannot be imported here; `objective_names` says which are trained."""
+class Objectives(ThreeObjectives):
+    """The SAEs of Figure 1, of which those of `objective_names` are trained."""
 
-    d_sae: Width
-    local_sparsities: Several[Positive]
-    e2e_sparsities: Several[Positive]
-    ds_sparsities: Several[Positive]
-    local_lr: Rate
-    e2e_lr: Rate
-    ds_lr: Rate
-    downstream: Positive
-    massive: Massive = None
     objective_names: Several[ObjectiveName] = ("local", "e2e", "e2e+ds")
 
     @model_validator(mode="after")

@@ -13,10 +13,6 @@ from saebook.plotting.curves import log_curve
 from saebook.plotting.style import L0_AXIS, Look, finished, logarithmic, look, methods, plain_numbers, style
 
 ADDED, ALIVE_AXIS = "added nats per token", "alive latents"
-_TRAINED_ON = {  # methods of this page alone
-    FINETUNED: Look("local, then KL + MSE", "#009E73", "^"),
-    CONTINUED: Look("local, as long", "#56B4E9", "v"),
-}
 
 
 def panels(table: pd.DataFrame, by: str, titles: dict) -> Figure:
@@ -100,7 +96,7 @@ def finetuning(table: pd.DataFrame) -> Figure:
     style()
     figure, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     for method in ("local", CONTINUED, FINETUNED, "e2e"):
-        _curve(ax, table[table.method == method], _TRAINED_ON.get(method) or look(method))
+        _curve(ax, table[table.method == method], look(method))
     logarithmic(ax.xaxis)
     logarithmic(ax.yaxis)
     ax.set(xlabel=L0_AXIS, ylabel=ADDED)
