@@ -2,7 +2,8 @@
 
 A stand-in for the hub serves models of the papers' families, with all their layers and a width of 16, and data sets of this
 repository's own source. Where a sidecar's paper tier says which model, text, layers and sites, the dry run keeps it; every number
-that is only large comes from the smoke tier. So what is shown is that the way works, and nothing about the papers.
+that is only large comes from the smoke tier. So what is shown is that the way works, and nothing about the papers. Chapters
+assert that what was trained beats its controls; a model that knows so little need not, so Python leaves assertions out.
 
 Chapters with a budget of their own run in every test. SAEBOOK_DRY_RUN names others, or `all` (`make rehearse`, once a week).
 """
@@ -31,8 +32,13 @@ from transformers import (
 )
 
 from saebook.book import budgets
+from saebook.book.brought import naming
 from saebook.common import paths, sidecar
 from saebook.common.limits import SubjectBudget
+from saebook.formats import conversion
+from saebook.formats.portable import Origin
+from saebook.sae import registry
+from saebook.sae.base import Member
 
 WIDTH, CONTEXT = 16, 64
 KEPT = ("subject", "source", "site", "sites", "layer", "layers", "skip", "beside")  # what the paper tier is about
@@ -172,13 +178,26 @@ def texts(paragraphs, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ran(home, models, texts, tmp_path_factory):
+def published(tmp_path_factory):
+    """Repositories of the papers' own SAEs, which chapters compare with: small ones of ours in their places."""
+    names = {one for name in sidecar.names_at("paper") for one in sidecar.load(name).values("paper").get("sae", ())}
+    folder = tmp_path_factory.mktemp("saes")
+    torch.manual_seed(0)
+    for place in map(naming.parsed, sorted(names)):
+        stack = registry.get("topk")(WIDTH, 4 * WIDTH, (Member(seed=0, sparsity=4),))
+        origin = Origin(place.model_name, place.hook_name)
+        conversion.module("saelens").write(stack, folder / place.repository / place.path, 0, origin)
+    return {place.repository: folder / place.repository for place in map(naming.parsed, names)}
+
+
+@pytest.fixture(scope="module")
+def ran(home, models, texts, published, tmp_path_factory):
     """Run the chosen notebooks; the folder of what they made, the hub's readings, and what was said."""
     made = tmp_path_factory.mktemp("made")
     own = {f"SAEBOOK_{name}": str(made / name.lower()) for name in ("CACHE", "RUNS", "BUILD")}
-    with serving(models, texts) as hub:
+    with serving(models | published, texts) as hub:
         environment = os.environ | own | hub.environment(made / "hf") | {"SAEBOOK_HOME": str(home)}
-        command = [sys.executable, "-c", _RUN, *chosen()]
+        command = [sys.executable, "-O", "-c", _RUN, *chosen()]
         with open(made / "said", "w") as said:
             subprocess.run(command, env=environment, stdout=said, stderr=subprocess.STDOUT, timeout=3600, check=False)
     return made, hub.read, (made / "said").read_text("utf-8")
