@@ -1,12 +1,13 @@
-"""Every method has a label, a colour and a marker, distinct within a figure."""
+"""Every method has a label, a colour and a marker, distinct within a figure; log axes hold what can be drawn on them."""
 
 import itertools
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
 from saebook.common.errors import UserError
-from saebook.plotting.style import look, methods
+from saebook.plotting.style import logarithmic, look, methods
 from saebook.sae import registry
 
 # the methods that stand in one figure
@@ -18,6 +19,7 @@ FIGURES = [
     ("relu", "gated", "rescaled"),
     ("relu", "gated", "relu_not_resampled", "gated_not_resampled"),
     ("relu", "gated", "pruned_relu", "pruned_gated"),
+    ("local", "finetuned", "continued"),
 ]
 
 
@@ -41,3 +43,14 @@ def test_unknown_method_is_refused():
 def test_methods_have_a_fixed_order():
     table = pd.DataFrame({"method": ["zz", "topk", "gated", "aa", "relu", "gated"]})
     assert methods(table) == ["relu", "gated", "topk", "aa", "zz"]
+
+
+def test_axis_with_nothing_above_zero_stays_linear_and_can_be_saved(tmp_path):
+    figure, (below, both) = plt.subplots(1, 2)
+    below.plot([1, 2], [-1, -2])
+    both.plot([1, 2], [-1, 2])
+    for ax in (below, both):
+        logarithmic(ax.yaxis)
+    figure.savefig(tmp_path / "figure.png")
+    plt.close(figure)
+    assert (below.get_yscale(), both.get_yscale()) == ("linear", "log")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axis import XAxis, YAxis
@@ -59,7 +60,12 @@ def methods(table: pd.DataFrame) -> list[str]:
 
 
 def logarithmic(axis: XAxis | YAxis) -> None:
-    """Make an axis logarithmic, with plain numbers at 1, 2 and 5: powers of ten alone leave a short range without a label."""
+    """Make an axis logarithmic, with plain numbers at 1, 2 and 5: powers of ten alone leave a short range without a label.
+
+    One on which nothing drawn lies above zero stays linear: Matplotlib could not save the figure.
+    """
+    if axis.axes.has_data() and not np.isfinite(axis.get_minpos()):
+        return
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
