@@ -97,9 +97,7 @@ def cut(name):
                 smoke[key].values() if isinstance(smoke.get(key), dict) else [smoke.get(key, value)]
             )
             values[key] = dict(zip(value, small, strict=False))
-    for key in ("eval_rows", "test_rows"):  # as many tokens in shorter rows
-        if key in smoke:
-            values[key] = 2 * smoke[key]
+    values |= {key: 2 * rows for key, rows in smoke.items() if key.endswith("_rows")}  # as many tokens in shorter rows
     return values | {"source": paper["source"].rpartition(":")[0] + ":60K", "context": CONTEXT}
 
 

@@ -1,7 +1,5 @@
 """Local and end-to-end SAEs compared at equal L0, at equal loss, layer by layer and by direction."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -155,8 +153,6 @@ def test_cosines_separate_shared_dictionaries_from_unrelated_ones():
     assert comparison.differences(cosines, "local", "e2e+ds", "e2e") == pytest.approx(
         [means.local["e2e+ds"] - means.local["e2e"]] * 3, abs=0.03
     )
-    without = comparison.differences(cosines[cosines.method != "e2e"], "local", "e2e+ds", "e2e")
-    assert len(without) == 3 and all(math.isnan(value) for value in without)
     random = comparison.random_cosines(directions).groupby("method").seeds.mean()
     assert random["local"] == pytest.approx(means.seeds["e2e"], abs=0.05)
     intervals = comparison.element_intervals(cosines, ["seeds"])

@@ -192,8 +192,8 @@ def random_cosines(directions: dict[tuple[str, int], Tensor], seed: int = 0) -> 
 
 
 def differences(table: pd.DataFrame, column: str, one: str, other: str) -> list[float]:
-    """Mean of a column of `cosines` for one method minus another, one value per seed; NaN where a method has no rows."""
-    means = table.groupby(["seed", "method"])[column].mean().unstack().reindex(columns=[one, other])
+    """Mean of a column of `cosines` for one method minus another, one value per seed."""
+    means = table.groupby(["seed", "method"])[column].mean().unstack()
     return (means[one] - means[other]).tolist()
 
 

@@ -27,6 +27,10 @@ def test_negative_values_are_read_off_between_runs_and_never_beyond_them():
     assert at["local", 0] == pytest.approx(1 + np.log(0.3)) and at["e2e", 1] == pytest.approx(-1.9 + np.log(0.3))
     beyond = picking.at_level(sweeps(), ["value"], 1.5).set_index("method").value
     assert beyond["e2e"].isna().all() and beyond["local"].notna().all()
+    free = sweeps()
+    free.loc[free.method == "e2e", picking.CE] *= -1  # its SAEs cost the model nothing
+    kept = picking.at_level(free, ["value"], 0.3)
+    assert len(kept) == len(at) and kept.set_index("method").value.isna()["e2e"].all()
     by = pd.concat([sweeps().assign(position=p, value=p) for p in (1, 2)])
     assert picking.at_level(by, ["value"], 0.3, by=["position"]).groupby("position").value.mean().tolist() == [1, 2]
 

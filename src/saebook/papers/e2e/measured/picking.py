@@ -26,14 +26,17 @@ def at_level(
 ) -> pd.DataFrame:
     """Each of `columns` where `at` is `level`, along each sweep (method and seed, and `by`), linear in the logarithm of `at`.
 
-    Unlike `comparison.at_level` the values may be negative. NaN outside a sweep: nothing is extrapolated.
+    Unlike `comparison.at_level` the values may be negative. NaN outside a sweep, or where none of its `at` is above zero:
+    nothing is extrapolated.
     """
     keys, lines = ["method", "seed", *by], []
-    for names, group in measured[measured[at] > 0].groupby(keys, sort=False):
-        curve = group.sort_values(at)
+    for names, group in measured.groupby(keys, sort=False):
+        curve = group[group[at] > 0].sort_values(at)
         x = np.log(curve[at].to_numpy(float))
         values = {
             column: float(np.interp(math.log(level), x, curve[column].to_numpy(float), left=math.nan, right=math.nan))
+            if len(x)
+            else math.nan
             for column in columns
         }
         lines.append(dict(zip(keys, cast(tuple, names), strict=True)) | values)
