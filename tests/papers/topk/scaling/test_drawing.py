@@ -55,6 +55,31 @@ def test_best_rate_at_the_end_of_the_grid_is_hollow(seeds):
     assert len(drawing.learning_rates(table, best, math.nan).axes[1].lines) == 1
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_subject_sizes_draw_a_curve_for_each_size_and_each_width_with_its_control(seeds):
+    rows = [
+        {
+            "parameters": size,
+            "d_sae": width,
+            "sparsity": float(k),
+            "seed": seed,
+            "normalised_mse": size**0.1 / width / k,
+        }
+        for size in (2e5, 5e5, 1e6)
+        for width in WIDTHS
+        for k in (4, 8)
+        for seed in range(seeds)
+    ]
+    table = pd.DataFrame(rows)
+    left, right = drawing.subject_sizes(table, table.assign(normalised_mse=table.normalised_mse / 2), 4).axes
+    assert dots(left) == dots(right) == len(table) // 2
+    dashed = [
+        line for ax in (left, right) for line in ax.lines if line.get_linestyle() == "--" and len(line.get_xdata())
+    ]
+    assert len(dashed) == 3 + len(WIDTHS)
+    assert left.figure.legends[0].get_texts()[0].get_text() == "0.2 M parameters"
+
+
 @pytest.mark.parametrize("converged", [True, False])
 def test_convergence_marks_runs_that_have_converged(converged):
     rows = [

@@ -1,14 +1,19 @@
 """SAEs by the size of their subject: planted laws are read back, and a sweep is that of each subject by itself."""
 
 import math
+import shutil
+from functools import partial
 
 import pandas as pd
 import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from saebook.common.errors import UserError
-from saebook.papers.topk.scaling import subject_sizes
+from saebook.papers.topk.scaling import plans, subject_sizes
+from saebook.papers.topk.scaling.budgets import SubjectSizes
 from saebook.subject.model import Subject
-from saebook.training.config import Data, Method, TrainConfig
+from saebook.training.config import Data
 from saebook.training.store import Store
 from saebook.training.sweep import sweep
 
@@ -49,9 +54,10 @@ def test_latents_needed_follow_from_both_laws_and_nothing_is_extrapolated():
     assert all(map(math.isnan, subject_sizes.latents_needed(planted(5.0), 8.0)))
 
 
-def test_what_random_weights_show_too_is_taken_off():
-    trained, random = (subject_sizes.error_by_size(planted(slope)) for slope in (0.1, 0.08))
-    assert subject_sizes.beyond_random(trained, [*random, math.nan]) == pytest.approx([0.02, 0.02])
+def test_what_random_weights_show_too_is_taken_off_seed_by_seed():
+    random = planted(0.08)
+    random.loc[random.seed == 1, "normalised_mse"] *= random.parameters**0.01
+    assert subject_sizes.beyond_random(planted(0.1), random) == pytest.approx([0.02, 0.01])
 
 
 def test_layers_of_one_depth():
@@ -62,11 +68,6 @@ def test_layers_of_one_depth():
 @pytest.fixture(scope="module")
 def smaller_folder(small_subject_folder, tmp_path_factory):
     """Half as wide as the small subject, with the same tokenizer."""
-    import shutil
-
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
     folder = tmp_path_factory.mktemp("smaller") / "tinier"
     shutil.copytree(small_subject_folder, folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
     torch.manual_seed(1)
@@ -75,32 +76,76 @@ def smaller_folder(small_subject_folder, tmp_path_factory):
     return folder
 
 
+def budget(names, **changes):
+    values = {
+        "tier": "smoke", "subject": names[-1], "smaller": names[:-1], "site": "resid_post", "layer": 2, "seeds": [0], "tokens": 1024,
+        "batch": 64, "eval_rows": 4, "widths": [24, 48], "ks": [4], "fixed_k": 4, "topk_lr": dict.fromkeys(names, 0.01),
+    }  # fmt: skip
+    return SubjectSizes.checked("the test", values | changes)
+
+
 def test_a_sweep_over_sizes_is_that_of_each_subject(small_subject_folder, smaller_folder, text_folder, tmp_path):
     names, data = [str(smaller_folder), str(small_subject_folder)], Data(f"folder:{text_folder}", eval_rows=4)
-    training = TrainConfig(lr=0.01, tokens=1024, batch=64, resample_at=())
-
-    def methods(site):
-        return [Method("topk", width, (4.0,), training, (("per_token", True),)) for width in (24, 48)]
-
-    store = Store(tmp_path)
-    result = subject_sizes.sweep_sizes(names, "resid_post", 0.75, methods, [0], data, store)
+    family, store = budget(names, topk_lr=dict(zip(names, (0.02, 0.01), strict=True))), Store(tmp_path)
+    methods = partial(plans.by_subject, family)
+    result = subject_sizes.sweep_sizes(family, methods, data, store=store)
     assert result.trained == 4 and result.table.d_in.tolist() == [16, 16, 32, 32]
-    assert result.table.layer.tolist() == [1, 1, 2, 2]
+    assert result.table.layer.tolist() == [1, 1, 2, 2]  # of two blocks and of four
     small, large = (Subject.load(name) for name in names)
     assert result.table.parameters.unique().tolist() == [
         sum(p.numel() for p in s.bridge.original_model.parameters()) for s in (small, large)
     ]
-    alone = sweep(large, large.site("resid_post", 2), methods(None), [0], data, store)
+    assert result.table.weights.unique().tolist() == [small.weights_hash, large.weights_hash]
+    assert [store.metadata(key)["training"]["lr"] for key in result.table.key] == [0.02, 0.02, 0.01, 0.01]
+    site = large.site("resid_post", 2)
+    alone = sweep(large, site, plans.subject_sizes(family, site), [0], data, store)
     assert alone.trained == 0 and alone.table.key.tolist() == result.table.key[2:].tolist()
+    control = subject_sizes.sweep_sizes(family, methods, data, control=True, store=store).table
+    assert set(control.subject) == {f"{name}:random" for name in names} and not set(control.key) & set(result.table.key)
+
+
+def test_every_subject_is_tuned_at_all_its_widths_on_seeds_of_its_own(
+    small_subject_folder, smaller_folder, text_folder
+):
+    names, data = [str(smaller_folder), str(small_subject_folder)], Data(f"folder:{text_folder}", eval_rows=4)
+    family = budget(names, source=f"folder:{text_folder}", ks=[2, 4])
+    tuner = plans.EachSubject(plans.error_at_equal_k, (1e-6, 1e-2), (7, 8))
+    tuning = tuner.run(family, Subject.load(names[-1]), [], data)
+    assert set(tuning.table.seed) == {7, 8} and set(tuning.table.lr) == {1e-6, 1e-2}
+    assert set(tuning.findings["chosen"]) == set(tuning.findings["penalty"]) == set(names)
+    assert tuning.findings["chosen"] == tuner.chosen(tuning.scores)
+    assert len(tuning.table) == 2 * 2 * 2 * 2 * 2 and set(tuning.scores.method) == {
+        f"{name} at {width}" for name in names for width in (24, 48)
+    }
+
+
+def test_a_subject_whose_latents_die_at_one_width_gets_a_lower_rate():
+    rows = [
+        {"method": f"one at {width}", "lr": lr, "cost": cost, "lost": lost, "seeds": 2}
+        for width, costs in {24: (1.0, 0.5, 0.4), 48: (1.0, 0.7, 0.6)}.items()
+        for lr, cost, lost in zip((1e-3, 2e-3, 4e-3), costs, (0, 0, int(width == 48)), strict=True)
+    ]
+    assert plans.EachSubject(plans.error_at_equal_k).chosen(pd.DataFrame(rows)) == {"one": 2e-3}
+
+
+def test_subjects_of_one_size_are_refused_in_one_line(small_subject_folder, tmp_path):
+    shutil.copytree(small_subject_folder, tmp_path / "copy")
+    family = budget([str(tmp_path / "copy"), str(small_subject_folder)])
+    with pytest.raises(UserError, match="different sizes") as refused:
+        subject_sizes.sweep_sizes(family, partial(plans.by_subject, family), Data())
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("count", "depth", "words"), [(1, 0.75, "at least two"), (2, 0.0, "above 0"), (2, 1.5, "at most 1")]
+    ("changes", "words"),
+    [
+        ({"smaller": ["large"]}, "other subjects than large"),
+        ({"widths": [24]}, "at least two"),
+        ({"fixed_k": 3}, "one of ks"),
+        ({"ks": [4, 32]}, "at most the smallest width"),
+        ({"topk_lr": {"large": 0.01}}, "none for small"),
+    ],
 )
-def test_sizes_that_cannot_be_compared_are_refused_in_one_line(
-    count, depth, words, small_subject_folder, smaller_folder
-):
-    names = [str(smaller_folder), str(small_subject_folder)][:count]
-    with pytest.raises(UserError, match=words) as refused:
-        subject_sizes.sweep_sizes(names, "resid_post", depth, lambda site: [], [0], Data())
-    assert "\n" not in str(refused.value)
+def test_family_that_cannot_be_compared_is_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        budget(["small", "large"], **changes)

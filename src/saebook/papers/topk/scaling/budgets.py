@@ -3,7 +3,7 @@
 from typing import Annotated, Self
 
 from annotated_types import Gt, Lt
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, StrictStr, model_validator
 
 from saebook.common.limits import Budget, Number, Rate, Several, SweepBudget, Width
 
@@ -60,6 +60,33 @@ class Convergence(ScalingGrid):
     epsilon: Epsilon
 
 
+class SubjectSizes(SweepBudget):
+    """TopK at every width with every k, on `subject` and on `smaller` ones of its family, each at its rate in `topk_lr`.
+
+    `fixed_k` is the k at which numbers of latents are compared.
+    """
+
+    smaller: Several[StrictStr]
+    widths: Several[Width]
+    ks: Several[Width]
+    fixed_k: Width
+    topk_lr: dict[str, Rate]
+
+    @model_validator(mode="after")
+    def _sizes_can_be_compared(self) -> Self:
+        if self.subject in self.smaller:
+            raise ValueError(f"smaller must name other subjects than {self.subject}")
+        if len(self.widths) < 2:
+            raise ValueError(f"widths must be at least two, to have an exponent, not {list(self.widths)}")
+        if self.fixed_k not in self.ks:
+            raise ValueError(f"fixed_k must be one of ks, {list(self.ks)}, and is {self.fixed_k}")
+        if max(self.ks) > min(self.widths):
+            raise ValueError(f"ks must be at most the smallest width, {min(self.widths)}, and reach {max(self.ks)}")
+        if without := [name for name in (*self.smaller, self.subject) if name not in self.topk_lr]:
+            raise ValueError(f"topk_lr must have a rate for every subject, and has none for {without[0]}")
+        return self
+
+
 class BatchSizes(SweepBudget):
     """One SAE on the same tokens in every one of `batches`; `batch` is the one that the other chapters on scaling use."""
 
@@ -93,4 +120,5 @@ BUDGETS: dict[str, type[Budget]] = {
     "rates_by_width": RatesByWidth,
     "convergence": Convergence,
     "batch_sizes": BatchSizes,
+    "subject_sizes": SubjectSizes,
 }

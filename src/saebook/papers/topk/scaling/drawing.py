@@ -116,6 +116,33 @@ def convergence(curves: pd.DataFrame, reached: pd.DataFrame, exponent: float, pa
     return _with_both_legends(figure, left, right, 4)
 
 
+def subject_sizes(table: pd.DataFrame, random: pd.DataFrame, k: int) -> Figure:
+    """Figure 4: error against width by subject at one `k` (left); error by the subject's size, a line for each width (right).
+
+    `table` and `random` have columns subject, parameters, d_sae, sparsity, seed, normalised_mse; in `random` the subjects'
+    weights are, and its lines are dashed.
+    """
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained", sharey=True)
+    trained, control = (one[one.sparsity == k] for one in (table, random))
+    for (size, colour), marker in zip(_colours(trained.parameters), _MARKERS, strict=False):
+        words = f"{size / 1e6:.2g} M parameters"
+        _means(left, trained[trained.parameters == size], "d_sae", "normalised_mse", colour, marker, words)
+        left.plot(control[control.parameters == size].groupby("d_sae").normalised_mse.mean(), "--", color=colour)
+    for (width, colour), marker in zip(_colours(trained.d_sae, "mako"), _MARKERS, strict=False):
+        _means(
+            right, trained[trained.d_sae == width], "parameters", "normalised_mse", colour, marker, f"{width} latents"
+        )
+        right.plot(control[control.d_sae == width].groupby("parameters").normalised_mse.mean(), "--", color=colour)
+    right.plot([], [], "--", color="0.4", label="random weights")
+    left.set(xlabel=LATENTS, ylabel=NMSE, title=f"error by width, k = {k}")
+    right.set(xlabel="parameters of the language model", title="error by size, at equal width")
+    logarithmic(left.yaxis)
+    _sizes(left, trained.d_sae)
+    _counts(right.xaxis)
+    return _with_both_legends(figure, left, right, 4)
+
+
 def batch_sizes(curves: pd.DataFrame, table: pd.DataFrame, reference: int) -> Figure:
     """Figure 12: error over training by batch (left), and at the end of it on validation text (right).
 

@@ -12,17 +12,26 @@ import numpy as np
 import pandas as pd
 import scipy  # `scipy.stats` is imported when it is first used
 
-from saebook.papers.topk.scaling.budgets import BUDGETS, BatchSizes, Convergence, RatesByWidth, ScalingGrid
+from saebook.papers.topk.scaling.budgets import (
+    BUDGETS,
+    BatchSizes,
+    Convergence,
+    RatesByWidth,
+    ScalingGrid,
+    SubjectSizes,
+)
+from saebook.papers.topk.scaling.subject_sizes import sweep_sizes
 from saebook.subject.model import Site, Subject
 from saebook.training.config import Data, Method, TrainConfig
 from saebook.training.plan import Plan
 from saebook.training.sweep import SweepResult, sweep
-from saebook.training.tuning import Tuner, Tuning, choosing, penalty, scores
+from saebook.training.tuning import Tuner, Tuning, choosing, chosen, penalty, scores
 
 AUX_WEIGHT = 1 / 32  # appendix A.2
 # Inputs as in `topk.plans`, which imports this module; a test holds the two together.
 OPTIONS = (("per_token", True), ("aux_weight", AUX_WEIGHT))
 RECIPE = {"beta1": 0.9, "eps": 6.25e-10, "resample_at": (), "warmup_share": 0.0, "decay_share": 0.0}  # appendix A.3
+AT = " at "  # between a subject and a width
 RATES = (1.25e-3, 2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
 
 
@@ -54,6 +63,17 @@ def batch_sizes(budget: BatchSizes, site: Site) -> list[Method]:
         replace(_topk(budget, budget.d_sae, k, budget.topk_lr[str(batch)], batch), name=f"batch {batch}")
         for batch in budget.batches
     ]
+
+
+def by_subject(budget: SubjectSizes, name: str) -> list[Method]:
+    """Every width with every k, at the rate of the subject `name` (Figure 4)."""
+    ks = tuple(map(float, budget.ks))
+    return [_topk(budget, width, ks, budget.topk_lr[name], budget.batch) for width in budget.widths]
+
+
+def subject_sizes(budget: SubjectSizes, site: Site) -> list[Method]:
+    """What `by_subject` has for the largest subject."""
+    return by_subject(budget, budget.subject)
 
 
 def sweep_each(subject: Subject, site: Site, methods: list[Method], seeds: tuple[int, ...], data: Data) -> SweepResult:
@@ -88,8 +108,40 @@ class EachAlone(Tuner):
         return Tuning(table, findings, scored)
 
 
+@dataclass(frozen=True)
+class EachSubject(Tuner):
+    """The same rule for the subjects of a family: one rate for each, with all widths and ks on it."""
+
+    def run(self, budget: SubjectSizes, subject: Subject, methods: list[Method], data: Data) -> Tuning:
+        data, parts = choosing(data), []
+        tuned = budget.model_copy(update={"seeds": self.seeds})
+        for rate in self.rates:
+
+            def at_rate(name: str, rate: float = rate) -> list[Method]:
+                return [replace(m, training=replace(m.training, lr=rate)) for m in by_subject(budget, name)]
+
+            parts.append(sweep_sizes(tuned, at_rate, data).table.assign(lr=rate))
+        table = pd.concat(parts, ignore_index=True)
+        # What an SAE costs and whether it collapsed is asked at one width.
+        scored = scores(table.assign(method=table.subject + AT + table.d_sae.astype(str)), self.cost)
+        winners = self.chosen(scored)
+        lost = penalty(_of_subjects(scored), winners)
+        return Tuning(table, {"rates": self.rates, "seeds": self.seeds, "chosen": winners, "penalty": lost}, scored)
+
+    def chosen(self, scored: pd.DataFrame) -> dict[str, float]:
+        """The winning rate of each subject: the cheapest over all its widths, where nothing is lost at any of them."""
+        return chosen(_of_subjects(scored))
+
+
+def _of_subjects(scored: pd.DataFrame) -> pd.DataFrame:
+    """Scores of every subject and width as those of every subject: costs multiplied, losses added."""
+    named = scored.assign(cost=np.log(scored.cost), method=scored.method.str.rpartition(AT)[0])
+    together = named.groupby(["method", "lr"], as_index=False)[["cost", "lost"]].sum()
+    return together.assign(cost=np.exp(together.cost))
+
+
 def _topk(
-    budget: ScalingGrid | BatchSizes, width: int, ks: tuple[float, ...], rate: float, batch: int
+    budget: ScalingGrid | BatchSizes | SubjectSizes, width: int, ks: tuple[float, ...], rate: float, batch: int
 ) -> Method:  # fmt: skip
     return Method("topk", width, ks, TrainConfig(lr=rate, tokens=budget.tokens, batch=batch, **RECIPE), OPTIONS)
 
@@ -98,5 +150,6 @@ PLANS = {
     "scaling_grid": Plan(BUDGETS["scaling_grid"], scaling_grid, Tuner(error_at_equal_k, RATES)),
     "rates_by_width": Plan(BUDGETS["rates_by_width"], rates_by_width),
     "convergence": Plan(BUDGETS["convergence"], convergence),
+    "subject_sizes": Plan(BUDGETS["subject_sizes"], subject_sizes, EachSubject(error_at_equal_k, RATES)),
     "batch_sizes": Plan(BUDGETS["batch_sizes"], batch_sizes, EachAlone(error_at_equal_k, RATES)),
 }

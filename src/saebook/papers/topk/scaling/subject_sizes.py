@@ -5,15 +5,16 @@ here can be taken on models of random weights too (`NAME:random`), where the str
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from saebook.common.errors import UserError
-from saebook.evaluation.pareto import finite
 from saebook.evaluation.scaling_law import log_slope
-from saebook.subject.model import Site, Subject
+from saebook.papers.topk.scaling.budgets import SubjectSizes
+from saebook.subject import random_weights
+from saebook.subject.model import Subject
 from saebook.training.config import Data, Method
 from saebook.training.store import Store
 from saebook.training.sweep import SweepResult, sweep
@@ -31,27 +32,32 @@ def layer_at(depth: float, layers: int) -> int:
     return max(0, math.ceil(depth * layers - 1e-9) - 1)  # three quarters of twelve may come out a little above nine
 
 
+def family(budget: SubjectSizes, control: bool = False) -> list[str]:
+    """The names of the budget's subjects, `subject` last; with `control` those of the same models with random weights."""
+    return [name + random_weights.SUFFIX * control for name in (*budget.smaller, budget.subject)]
+
+
 def sweep_sizes(
-    names: Sequence[str], kind: str, depth: float, methods: Callable[[Site], list[Method]], seeds: Sequence[int], data: Data,
+    budget: SubjectSizes, methods: Callable[[str], list[Method]], data: Data, control: bool = False,
     store: Store | None = None,
 ) -> SweepResult:  # fmt: skip
-    """A sweep at the site `kind` of each subject at the same share of its depth: one table with further columns.
+    """The sweep of `methods` by subject, on each subject at the same share of its depth: one table with further columns.
 
-    Those are subject, parameters, d_in and layer. Raises `UserError` for a depth outside (0, 1], for fewer than two subjects,
-    and for two of one size, before anything is trained.
+    Those are subject, parameters, d_in, layer and weights (a hash). With `control` the weights are random. Raises
+    `UserError` for subjects of one size before anything is trained.
     """
-    if not 0 < depth <= 1:
-        raise UserError(f"depth must be a share of the blocks above 0 and at most 1, not {depth}")
-    subjects = [Subject.load(name) for name in names]
+    subjects = [Subject.load(name) for name in family(budget, control)]
     sizes = [parameters(subject) for subject in subjects]
-    if len(set(sizes)) < max(2, len(sizes)):
-        raise UserError(f"subjects must be at least two, of different sizes, and have {sizes} parameters")
+    if len(set(sizes)) < len(sizes):
+        raise UserError(f"subjects must be of different sizes, and have {sizes} parameters")
+    depth = (budget.layer + 1) / subjects[-1].n_layers
     parts, trained = [], 0
     for subject, size in zip(subjects, sizes, strict=True):
-        site = subject.site(kind, layer_at(depth, subject.n_layers))
-        result = sweep(subject, site, methods(site), list(seeds), data, store)
-        of_subject = {"subject": subject.name, "parameters": size, "d_in": site.d_in, "layer": site.layer}
-        parts.append(result.table.assign(**of_subject))
+        site = subject.site(budget.site, layer_at(depth, subject.n_layers))
+        made = methods(random_weights.trained(subject.name))
+        result = sweep(subject, site, made, list(budget.seeds), data, store)
+        about = {"subject": subject.name, "parameters": size, "d_in": site.d_in, "layer": site.layer}
+        parts.append(result.table.assign(**about, weights=subject.weights_hash))
         trained += result.trained
     return SweepResult(pd.concat(parts, ignore_index=True), trained)
 
@@ -116,6 +122,6 @@ def latents_needed(table: pd.DataFrame, k: float) -> list[float]:
     return ratios
 
 
-def beyond_random(trained: Sequence[float], random: Sequence[float]) -> list[float]:
-    """What a number taken on trained subjects is above the mean of the same on random weights, for each seed of the former."""
-    return (np.asarray(trained) - np.mean(finite(random))).tolist()
+def beyond_random(trained: pd.DataFrame, random: pd.DataFrame) -> list[float]:
+    """`error_by_size` on trained subjects less that on random weights, seed by seed: these share start and order of the text."""
+    return np.subtract(error_by_size(trained), error_by_size(random)).tolist()
