@@ -22,7 +22,7 @@ def test_every_part_is_written(home, tmp_path, rows):
     assert set(made) == {
         "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "settings.md", "status.html",
             "packaged_subject.md", "verdicts.md", "corrections.md", "bets.md", "forest.html", "course.md", "features.html",
-            "rating_key.md",
+            "rating_key.md", "subject_family.md",
         *(f"speed_{part}.md" for part in (
             "answer", "targets", "steps", "sweep", "e2e", "evaluation", "learning", "growth", "floor", "machine",
         )),
@@ -66,6 +66,16 @@ def test_subject_without_evidence_says_so_and_a_damaged_record_is_one_line(home)
     with pytest.raises(UserError, match="restore RECIPE"):
         fragments.subject(folder)
     assert "has not been trained" in fragments.subject(home / "none")
+
+
+def test_family_has_a_line_for_each_size_and_says_what_is_missing(home, cells):
+    folder = home / "data" / "subjects" / fragments.SUBJECT
+    trained, missing = (row for row in cells(fragments.family([folder, home / "none"])) if row[0].startswith("`"))
+    assert trained == [f"`{fragments.SUBJECT}`", "32", "12,345", "3.608", "1.450"]
+    assert missing[:2] == ["`none`", "not trained in this copy"]
+    (folder / "EVIDENCE.json").write_text("{}")
+    with pytest.raises(UserError, match="restore RECIPE"):
+        fragments.family([folder])
 
 
 def test_packaged_subject_stands_beside_other_models_or_says_that_it_was_not_measured(home):

