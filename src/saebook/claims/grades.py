@@ -10,7 +10,7 @@ from saebook.subject.random_weights import is_control
 
 
 class Grade(StrEnum):
-    IDENTITY = "identity or toy"  # holds or fails for any model
+    IDENTITY = "identity or toy"  # holds or fails whatever the language model
     PUBLISHED = "published rows"  # the paper's own numbers, computed again
     CONTROL = "random weights (control)"  # nothing learned: what holds here is no finding about a language model
     EMBEDDED = "embedded subject"  # a small model that this project trained

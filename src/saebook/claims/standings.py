@@ -199,7 +199,8 @@ def _control(
 
 
 def _converged(claim: Claim, before: Judgement, after: Judgement | None) -> Converged:
-    if claim.timing or not TWICE.change(claim.notebook, before.result["parameters"]):
+    published = grade(claim, before.result) is Grade.PUBLISHED  # whatever else its chapter trains
+    if claim.timing or published or not TWICE.change(claim.notebook, before.result["parameters"]):
         return Converged.NOT_APPLICABLE
     if after is None or not is_verdict(before) or not is_verdict(after):
         return Converged.NOT_MEASURED

@@ -94,6 +94,16 @@ def test_converged_is_yes_no_not_measured_or_not_applicable(put):
     assert converged() is Converged.NOT_APPLICABLE
 
 
+def test_published_rows_are_what_they_are_however_long_their_chapter_trains(put):
+    (claim,) = ledger.load("gated.tab01.self_consistent")
+    budget = own(claim.notebook)
+    assert TWICE.change(claim.notebook, budget.plain())
+    put(
+        results.file(claim.notebook, "cpu"), budget, live={claim.live: {"mean": 0.99, "low": 0.98, "high": 1.0, "n": 3}}
+    )
+    assert standings.standing(claim).converged is Converged.NOT_APPLICABLE
+
+
 def test_run_of_another_length_or_with_other_seeds_is_not_compared(put):
     put_both(put)
     for others in ({"tokens": own().plain()["tokens"]}, {"seeds": [7, 8]}):
