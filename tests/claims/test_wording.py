@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from saebook.claims import wording
+from saebook.claims import ledger, wording
 from saebook.claims.ledger import Claim
 from saebook.evaluation.intervals import Interval
 
@@ -41,16 +41,22 @@ def claim(**fields):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"kind": "value", "band": (0.35, 0.65)}, "0.35 to 0.65"),
-        ({"kind": "value", "band": (0.0, 0.0)}, "exactly 0"),
-        ({"null_value": 1.0, "smallest_effect": 0.05}, "below 0.95"),
-        ({"null_value": 0.0, "smallest_effect": 0.1, "side": "above"}, "above 0.1"),
-        ({"kind": "ordering", "null_value": 0.0, "side": "above"}, "each above 0"),
-        ({"live": "", "not_comparable": "closed"}, ""),
+        ({"kind": "value", "band": (0.35, 0.65)}, ("0.35 to 0.65", "must lie between 0.35 and 0.65")),
+        ({"kind": "value", "band": (0.0, 0.0)}, ("exactly 0", "must be exactly 0")),
+        ({"null_value": 1.0, "smallest_effect": 0.05}, ("below 0.95", "must lie below 0.95")),
+        ({"null_value": 0.0, "smallest_effect": 0.1, "side": "above"}, ("above 0.1", "must lie above 0.1")),
+        ({"kind": "ordering", "null_value": 0.0, "side": "above"}, ("each above 0", "each must lie above 0")),
+        ({"live": "", "not_comparable": "closed"}, ("", "")),
     ],
 )
 def test_criterion_is_where_the_whole_interval_must_lie(fields, words):
-    assert wording.criterion(claim(**fields)) == words
+    assert (wording.criterion(claim(**fields)), wording.needed(claim(**fields))) == words
+
+
+def test_quantity_has_the_sidecars_words_unless_others_are_kept_for_its_claim():
+    assert wording.quantity(claim(quantity="a ratio")) == "a ratio"
+    known = {one.id: one for one in ledger.load()}
+    assert all(wording.quantity(known[one]) == words for one, words in wording.QUANTITIES.items())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,11 @@ from saebook.claims.ledger import Claim
 from saebook.evaluation.intervals import Interval
 
 _MOST_DECIMALS = 6
+# In place of a sidecar's words, which are part of the hash of its rows.
+QUANTITIES = {
+    "gated.fig11.encoder_gap": "gap in log L0 between encoder and optimisation, Gated's divided by the baseline's (equal gaps "
+    "give 1)",
+}
 
 
 def interval(value: Interval | Sequence[Interval]) -> str:
@@ -75,6 +80,16 @@ def criterion(claim: Claim) -> str:
     return f"each {edge}" if claim.kind == "ordering" else edge
 
 
+def needed(claim: Claim) -> str:
+    """Where the whole interval must lie for the claim to replicate, as it follows a number: `must lie below 0.95`."""
+    if claim.not_comparable:
+        return ""
+    if claim.band:
+        low, high = claim.band
+        return f"must be {criterion(claim)}" if low == high else f"must lie between {low:g} and {high:g}"
+    return f"{'each ' if claim.kind == 'ordering' else ''}must lie {criterion(claim).removeprefix('each ')}"
+
+
 def rule(claim: Claim) -> str:
     """The whole rule that decides a claim, with its thresholds: when it holds, and when it holds in part."""
     if claim.not_comparable:
@@ -111,6 +126,11 @@ def one_more(claim: Claim, value: Interval | Sequence[Interval]) -> str:
         f"one more run would fall within {_fixed(wide.low, places)} to {_fixed(wide.high, places)} (95 %), "
         f"where the paper's {claim.paper_value:g} does{'' if inside else ' not'} lie"
     )
+
+
+def quantity(claim: Claim) -> str:
+    """What is measured."""
+    return QUANTITIES.get(claim.id, claim.quantity)
 
 
 def paper(claim: Claim) -> str:
