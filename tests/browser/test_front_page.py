@@ -25,6 +25,25 @@ def test_rows_are_drawn_within_the_page(browser, front, width, theme):
     assert len(set(colours)) == len(colours) == 4
 
 
+@pytest.mark.parametrize("theme", THEMES)
+def test_signs_have_their_verdicts_colour_on_the_pages_own_ground(browser, front, theme):
+    front(theme=theme)
+    signs = browser.run(
+        "[...document.querySelectorAll('.key[data-verdict] svg.sign')].map((sign) => [sign, sign.parentElement].map("
+        "(one) => getComputedStyle(one))).map(([own, key]) => [own.backgroundColor, own.fill === key.color])"
+    )
+    assert signs and all(sign == ["rgba(0, 0, 0, 0)", True] for sign in signs)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_counts_fit_the_page(browser, front, width):
+    front(width=width)
+    wide, room = browser.run(
+        "[document.querySelector('table.counts')].map((one) => [one.scrollWidth, one.parentElement.clientWidth])[0]"
+    )
+    assert 0 < wide <= room
+
+
 def test_filters_narrow_the_rows_and_stand_in_the_address(browser, front):
     front()
     every = browser.run(f"{SHOWN}.length")

@@ -1,5 +1,6 @@
 """The ledger's table, the counts and the headlines show what the standings hold, escaped."""
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -109,9 +110,17 @@ def test_text_of_results_is_escaped(rows):
 def test_counts_are_by_paper_grade_and_verdict_and_lead_to_their_rows(rows):
     html = claim_tables.counts(rows())
     assert 'href="ledger.html?paper=gated&amp;verdict=replicates&amp;grade=real%20language%20model">1</a>' in html
-    assert 'href="ledger.html?paper=topk&amp;verdict=not%20comparable%20here">1</a>' in html
-    assert 'href="ledger.html?paper=e2e&amp;verdict=not%20run%20yet">1</a>' in html and "Checks" not in html
-    assert html.count("nothing yet") == 2
+    assert 'href="ledger.html?paper=topk&amp;verdict=not%20comparable%20here">1 not comparable here</a>' in html
+    assert 'href="ledger.html?paper=e2e&amp;verdict=not%20run%20yet">1 not run yet</a>' in html and "Checks" not in html
+    assert html.count("no verdict") == 2
+
+
+def test_counts_have_a_column_for_each_verdict_that_occurs_and_for_nothing_else(rows):
+    def columns(given):
+        return re.findall(r'scope="col"><span class="verdict" data-verdict="([^"]+)"', claim_tables.counts(given))
+
+    assert columns(rows()) == ["replicates"]
+    assert columns(rows()[1:]) == ["replicates", "partly", "does not replicate", "underpowered"]
 
 
 def test_number_of_a_smaller_tier_is_shown_without_a_verdict(rows, monkeypatch):
@@ -150,6 +159,16 @@ def test_headlines_leave_out_what_is_not_judged(rows, monkeypatch):
     monkeypatch.setattr(claim_tables, "HEADLINES", {"gated": ("gated.a", "gated.none"), "e2e": ("e2e.c",)})
     html = claim_tables.headlines(rows(), CHAPTERS)
     assert "Half &lt;as&gt; many." in html and "0.52 (0.37 to 0.64)" in html and "Later." not in html
+
+
+def test_headline_says_what_is_needed_and_its_other_reading(rows, monkeypatch):
+    monkeypatch.setattr(claim_tables, "HEADLINES", {"gated": ("gated.a",)})
+    html = claim_tables.headlines(rows(), CHAPTERS)
+    assert "must lie between 0.35 and 0.65; the paper: 0.5" in html and "Corrected" not in html
+    assert 'href="how-it-works.html#what-a-verdict-means">replicates</a>' in html
+    assert html.index('class="legend"') < html.index('class="interval"')
+    moved = [replace(row, corrected="underpowered", family=35) if row.corrected else row for row in rows()]
+    assert "Corrected</a> for 35 claims judged together: underpowered." in claim_tables.headlines(moved, CHAPTERS)
 
 
 def test_headline_claims_are_in_the_ledger():

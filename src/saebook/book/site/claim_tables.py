@@ -20,21 +20,26 @@ HEADLINES = {
     "e2e": ("e2e.fig01.e2e_below_local", "e2e.fig01.fewer_alive", "e2e.fig02.e2e_leaves_the_path"),
 }
 _ALL = [*(verdict.value for verdict in Verdict), ledger.NOT_RUN, ledger.NOT_JUDGED, ledger.REPORTED]
+_MEANING = "how-it-works.html#what-a-verdict-means"
 _JUDGED = [verdict.value for verdict in Verdict if verdict is not Verdict.NOT_COMPARABLE]
 
 
 def counts(rows: Sequence[Standing]) -> str:
-    """Count the claims of each paper by what they rest on and by verdict, as HTML; each number links to its rows."""
+    """Count the claims of each paper by what they rest on and by verdict, as HTML; each number links to its rows.
+
+    Only verdicts have columns, so that the table is narrow; claims without one share a line of words.
+    """
     by_paper = {paper: tallies for paper, tallies in standings.counts(rows).items() if tallies}
-    tallies = [tally for of_paper in by_paper.values() for tally in of_paper.values()]
-    words = [word for word in _ALL if any(word in tally for tally in tallies)]
+    judged = [tally for of_paper in by_paper.values() for grade, tally in of_paper.items() if grade]
+    words = [word for word in _JUDGED if any(word in tally for tally in judged)] or _JUDGED
     papers = [
         {
             "key": paper, "name": PAPERS[paper],
             "lines": [
-                {"grade": grade or "", "counts": [(word, tally.get(word, 0)) for word in words]}
-                for grade, tally in of_paper.items()
+                {"grade": grade, "counts": [(word, tally.get(word, 0)) for word in words]}
+                for grade, tally in of_paper.items() if grade
             ],
+            "without": [(word, count) for word in _ALL if (count := of_paper.get(None, {}).get(word))],
         }
         for paper, of_paper in by_paper.items()
     ]  # fmt: skip
@@ -50,12 +55,12 @@ def headlines(rows: Sequence[Standing], pages: set[str]) -> str:
         if shown:
             told = bets.sentences([row for row in rows if row.claim.paper == paper])
             papers.append({"name": PAPERS[paper], "rows": shown, "sentences": told})
-    return _html("headlines.html", papers=papers)
+    return _html("headlines.html", papers=papers, meaning=_MEANING, legend=drawing.legend())
 
 
 def _headline(row: Standing, pages: set[str]) -> dict[str, Any]:
     assert row.recorded is not None
-    picture = drawing.row(row.claim, row.verdict, row.recorded.value)
+    picture = drawing.row(row.claim, row.verdict, row.recorded.value, ticks=True)
     return described(row, pages, "notebooks/") | {"picture": picture}
 
 
@@ -115,6 +120,8 @@ def described(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "value": wording.interval(row.recorded.value) if row.recorded else "",
         "sentence": wording.sentence(row.recorded.value) if row.recorded else "",
         "reported": wording.paper(claim),
+        "quantity": wording.quantity(claim),
+        "needed": wording.needed(claim),
         "rule": wording.rule(claim),
         "open": rules.still_open(claim, row.recorded.value) if row.corrected and row.recorded else "",
         "corrected": row.corrected,

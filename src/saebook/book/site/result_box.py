@@ -47,9 +47,9 @@ def _claim(row: Standing) -> dict[str, Any]:
     return {
         "claim": claim.claim,
         "verdict": judgement.verdict if judgement else row.verdict,
-        "quantity": claim.quantity,
+        "quantity": wording.quantity(claim),
         "value": wording.sentence(judgement.value) if judgement else "",
-        "picture": drawing.row(claim, judgement.verdict, judgement.value) if judgement else "",
+        "picture": drawing.row(claim, judgement.verdict, judgement.value, ticks=True) if judgement else "",
         "paper": wording.paper(claim),
         "rule": wording.rule(claim),
         "open": rules.still_open(claim, judgement.value) if judgement and is_verdict(judgement) else "",
@@ -67,7 +67,7 @@ def on_control(row: Standing) -> dict[str, str] | None:
     if there is None or row.recorded is None or there.verdict == Word.NOT_APPLICABLE:
         return None
     origin = "" if there.verdict == Word.NOT_MEASURED else f"recorded, {row.recorded.tier} tier"
-    return {"words": str(there), "origin": origin, "stale": wording.staleness(there.stale)}
+    return {"words": str(there), "verdict": there.verdict, "origin": origin, "stale": wording.staleness(there.stale)}
 
 
 def _source(rows: list[Standing], tier: str) -> str:

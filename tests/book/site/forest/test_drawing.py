@@ -82,6 +82,16 @@ def test_pictures_are_whole_and_hold_a_dot_for_each_value(one):
     assert re.search('aria-label="[^"]*holds if', small)
 
 
+def test_ticks_are_the_null_value_and_the_ends_of_the_range():
+    value = Interval(0.7, 0.6, 0.8, 3)
+
+    def ticks(one):
+        return re.findall("<text[^>]*>([^<]+)<", drawing.row(one, "underpowered", value, ticks=True))
+
+    assert ticks(CLAIMS["ratio below"]) == ["1", "0.95"] and ticks(CLAIMS["band below null"]) == ["1", "0.65", "0.35"]
+    assert ticks(CLAIMS["no smallest effect"]) == ["0"] and "<text" not in drawing.row(CLAIMS["exact"], "partly", value)
+
+
 def test_contrasts_of_an_ordering_stand_below_each_other():
     ordering = claim(kind="ordering", null_value=1.0, smallest_effect=0.1)
     values = [Interval(0.5, 0.4, 0.6, 3), Interval(0.9, 0.8, 1.1, 3)]
@@ -93,6 +103,14 @@ def test_contrasts_of_an_ordering_stand_below_each_other():
 def test_every_verdict_has_a_mark_of_its_own():
     judged = {verdict.value for verdict in Verdict} - {Verdict.NOT_COMPARABLE.value}
     assert set(drawing.MARKS) == judged and len(set(drawing.MARKS.values())) == len(judged)
+
+
+def test_signs_have_no_class_that_the_theme_highlights(rows):
+    html = forest.plot(rows(), set())
+    assert (
+        html.count('class="sign"') == len(drawing.MARKS) + 3
+    )  # the legend's four verdicts and two areas, and one row's
+    assert not re.search(r'class="[^"]*\bmark\b', html)
 
 
 def test_plot_lists_every_judged_claim_once_with_its_evidence(rows):

@@ -10,7 +10,11 @@ from saebook.claims.ledger import Claim, Verdict
 from saebook.claims.rules import Value
 from saebook.evaluation.intervals import Interval
 
-_ROW, _STEP = 22, 7  # pixels: the height of a row, and between the contrasts of an ordering
+_ROW, _STEP, _TICKS = (
+    22,
+    7,
+    15,
+)  # pixels: the height of a row, between the contrasts of an ordering, and of numbers below
 
 _OPEN = '<rect class="open" x="-4.5" y="-4.5" width="9" height="9"/>'
 # A verdict is told by shape first and by colour second.
@@ -24,19 +28,27 @@ MARKS = {
 
 def mark(verdict: str) -> str:
     """The mark of a verdict on its own, for a legend and a list."""
-    return f'<svg class="mark" viewBox="-8 -8 16 16" aria-hidden="true">{MARKS[verdict]}</svg>'
+    return f'<svg class="sign" viewBox="-8 -8 16 16" aria-hidden="true">{MARKS[verdict]}</svg>'
 
 
-def row(claim: Claim, verdict: str, value: Value) -> str:
-    """The interval of a claim, or one for each contrast of an ordering, above the range that it asks for.
+def legend() -> list[tuple[str, str]]:
+    """Every verdict with its mark."""
+    return [(verdict, mark(verdict)) for verdict in MARKS]
 
-    A number without a verdict is drawn open, like an undecided one.
+
+def row(claim: Claim, verdict: str, value: Value, ticks: bool = False) -> str:
+    """The interval of a claim, or one for each contrast of an ordering, above the range in which it holds.
+
+    A number without a verdict is drawn open, like an undecided one. `ticks` are the numbers that decide, below it.
     """
     intervals = _several(value)
     of, height = scale(claim, intervals), _ROW + _STEP * (len(intervals) - 1)
     parts = [_range(of, height)]
     for i, one in enumerate(intervals):
         parts += _interval(of, one, verdict, _ROW / 2 + _STEP * i)
+    if ticks:
+        parts += [_text(place, height + 12, words) for place, words in _labels(of)]
+        height += _TICKS
     label = f"{wording.interval(value)}; {wording.rule(claim)}"
     return f'<svg class="interval" role="img" height="{height}" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 

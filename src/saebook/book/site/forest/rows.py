@@ -14,7 +14,7 @@ from saebook.common.templates import render
 
 
 def plot(rows: Sequence[Standing], pages: set[str]) -> str:
-    """Every judged claim as an interval beside the range that it asks for, by paper, as HTML that needs no script."""
+    """Every judged claim as an interval beside the range in which it holds, by paper, as HTML that needs no script."""
     judged = [row for row in rows if row.grade]
     papers = [
         {"key": paper, "name": name, "rows": [_row(row, pages) for row in judged if row.claim.paper == paper]}
@@ -24,7 +24,7 @@ def plot(rows: Sequence[Standing], pages: set[str]) -> str:
     html = render(
         "saebook.book.site", "forest.html",
         papers=[paper for paper in papers if paper["rows"]], count=len(judged),
-        legend=[(verdict, drawing.mark(verdict)) for verdict in drawing.MARKS],
+        legend=drawing.legend(),
         papers_offered=offered.pop("papers"), **offered,
     )  # fmt: skip
     return without_blank_lines(html)
