@@ -93,8 +93,6 @@ def test_row_says_what_its_claim_is_on_random_weights(rows):
     assert rests_on(Control(Word.NOT_MEASURED)).endswith("on random weights: not measured")
     assert rests_on(Control(Word.UNDEFINED, None, "<no> value")).endswith("undefined there (<no> value)")
     assert "random weights" not in rests_on(Control(Word.NOT_APPLICABLE)) + rests_on(None)
-    bet = claim_tables.bet_on([replace(rows()[0], control=Control(Word.UNDEFINED, None, "<no> value"))], set())
-    assert "; on random weights: undefined there (&lt;no&gt; value)" in bet
 
 
 def test_smoke_run_of_this_copy_is_left_out(rows, put):
@@ -178,5 +176,19 @@ def test_headline_claims_are_in_the_ledger():
 
 def test_page_lists_claims_with_what_they_rest_on_and_says_where_there_are_none(rows):
     text = claim_tables.bet_on(rows(), set())
-    assert '">Half &lt;as&gt; many.</a>' in text and "real language model;" in text
-    assert text.count("\n## ") + text.startswith("## ") == len(bets.GROUPS) and "Nothing yet." in text
+    assert '">Half &lt;as&gt; many.</a>' in text and "L0 ratio: <strong>0.52 (0.37 to 0.64)</strong>" in text
+    assert text.count("\n## ") == len(bets.groups(rows())) and "Nothing yet." in text
+
+
+def test_line_of_the_page_says_only_what_is_not_so_everywhere(rows):
+    def line(**fields):
+        return claim_tables.bet_on([replace(rows()[0], **fields)], set()).partition("<li>")[2].partition("</li>")[0]
+
+    assert "andom weights" not in line(control=Control(Word.NOT_MEASURED)) and "Corrected" not in line()
+    assert " Undefined on random weights." in line(control=Control(Word.UNDEFINED, None, "<no> value"))
+    value = Interval(0.97, 0.94, 1.01, 3)
+    assert " On random weights: 0.97 (0.94 to 1.01), partly." in line(control=Control("partly", value))
+    assert " Corrected: underpowered." in line(corrected="underpowered")
+    assert '<span class="verdict"' not in line()
+    both = [replace(rows()[0], verdict=verdict) for verdict in ("partly", "underpowered")]
+    assert claim_tables.bet_on(both, set()).count('<span class="verdict"') == 2

@@ -66,10 +66,16 @@ def _headline(row: Standing, pages: set[str]) -> dict[str, Any]:
 
 def bet_on(rows: Sequence[Standing], pages: set[str]) -> str:
     """The verdicts by what they rest on, as Markdown: what holds on a real model, what only small, and what does not."""
-    groups = [
-        group | {"rows": [described(row, pages, "notebooks/") for row in group["rows"]]} for group in bets.groups(rows)
-    ]
-    return render("saebook.book.site", "bets.md", groups=groups)
+    groups = [_group(group, of_group, pages) for group, of_group in bets.groups(rows)]
+    return render("saebook.book.site", "bets.md", reruns=bets.reruns(rows), groups=groups)
+
+
+def _group(group: bets.Group, rows: Sequence[Standing], pages: set[str]) -> dict[str, Any]:
+    """A section for the template. Its lines say their verdict, and what that rests on, where these differ in the section."""
+    return {
+        "title": group.title, "text": group.text, "rows": [described(row, pages, "notebooks/") for row in rows],
+        "grades_differ": len({row.grade for row in rows}) > 1, "verdicts_differ": len({row.verdict for row in rows}) > 1,
+    }  # fmt: skip
 
 
 def table(rows: Sequence[Standing], pages: set[str]) -> str:
