@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_parameters(run)
     run.add_argument("-o", "--out", type=Path, help="where to put the executed notebook")
 
-    params = command("params", _params, "list what a notebook can be run with")
+    params = command("params", _params, "list what a notebook can be run with, and a tier's values", tier="smoke")
     params.add_argument("name", help="PAPER/NAME")
 
     book = command("book", _book, "run the notebooks of a tier and render the book", tier="cpu")
@@ -235,7 +235,7 @@ def _convert(options: Options) -> int:
 def _params(options: Options) -> int:
     from saebook.book.running import runner
 
-    print("\n".join(runner.describe(options.name)))
+    print("\n".join(runner.describe(options.name, options.tier)))
     return 0
 
 

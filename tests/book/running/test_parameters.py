@@ -38,8 +38,20 @@ def test_parameters_have_types_defaults_and_help(notebook):
     seeds = by_name["seeds"]
     assert (seeds.annotation, seeds.default, seeds.help) == ("list[int]", [], "several")
     assert by_name["tier"].help == "the budget = how long it takes"
-    assert str(by_name["layer"]) == "layer: int = the tier's value  which"
+    assert by_name["layer"].described(3) == "layer: int = 3  which"
+    assert by_name["layer"].described(None) == "layer: int = not set  which"
     assert by_name["layer"].type == int | None and by_name["plain"].annotation == "int"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seeds", [0, 1, 2]), ("lr", 3e-4), ("names", ["x", "y"]), ("rates", {"512": 0.04, "a": 1.0}), ("deep", True)],
+)
+def test_described_value_can_be_typed_again(notebook, name, value):
+    known = parameters.of(notebook())
+    (line,) = [one.described(value) for one in known if one.name == name]
+    text = line.partition(" = ")[2].partition("  ")[0]
+    assert parameters.checked(known, {name: text}) == {name: value}
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,20 @@ class Parameter:
         annotated = _type(ast.parse(self.annotation, mode="eval").body, self.name)
         return annotated | None if self.default is None else annotated
 
-    def __str__(self) -> str:
-        value = "the tier's value" if self.default is None else repr(self.default)
-        return f"{self.name}: {self.annotation} = {value}  {self.help}".rstrip()
+    def described(self, value: Any) -> str:
+        """A line for a reader: `value` stands as the command line takes it."""
+        return f"{self.name}: {self.annotation} = {_typed(value)}  {self.help}".rstrip()
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed after `-p NAME`."""
+    if value is None:
+        return "not set"
+    if isinstance(value, list | tuple):
+        return ",".join(map(_typed, value))
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_typed(one)}' for key, one in value.items())}}}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class _Literals(yaml.SafeLoader):

@@ -225,6 +225,12 @@ def _alive(process: int) -> bool:
     return True
 
 
-def describe(name: str) -> Iterator[str]:
-    """One line per parameter of a notebook: name, type, default, help."""
-    yield from map(str, parameters.of(source(name)))
+def describe(name: str, tier: str) -> Iterator[str]:
+    """One line per parameter of a notebook: name, type, its value at `tier` as `-p` takes it, and help."""
+    if tier not in TIERS:
+        raise UserError(f"tier '{tier[:80]}' is not known: use one of {', '.join(TIERS)}")
+    file = source(name)
+    chapter = file.with_suffix(".yml").is_file()  # a notebook of the reader's own has its defaults alone
+    values = budgets.resolve(f"{file.parent.name}/{file.stem}", tier).model_dump() if chapter else {"tier": tier}
+    for one in parameters.of(file):
+        yield one.described(values.get(one.name, one.default))
