@@ -135,14 +135,28 @@ def test_page_refuses_what_it_cannot_measure(given, written):
 def test_another_model_and_another_space_are_said(given, written, capsys):
     own.open(chapter.open(NAME, given | {"sae": [written("normalising", per_token=True)]}))
     assert "normalises each token; the chapter's own SAEs differ in that" in capsys.readouterr().out
-    own.open(chapter.open(NAME, given | {"sae": [written(model_name="gpt2-small")]}))
-    assert "it says it was made for the model gpt2-small, and this is" in capsys.readouterr().out
+    page = chapter.open(NAME, given | {"sae": [written(model_name="gpt2-small")]})
+    own.open(page)
+    assert "made for the model" not in capsys.readouterr().out  # a folder has no name to compare
+    page.subject.name = "gpt2-medium"
+    own.open(page)
+    assert "it says it was made for the model gpt2-small, and this is gpt2-medium" in capsys.readouterr().out
 
 
-def test_run_with_an_sae_is_kept_apart_and_never_recorded(given, written, monkeypatch):
-    asked = {"sae": [written()]}
+def test_sparsity_that_no_file_says_is_blank_beside_the_chapters(given, written):
+    table = pd.DataFrame({"method": ["gated", "gated"], "sparsity": [0.5, 2.0], "l0": [9.0, 3.0]})
+    mine = own.open(chapter.open(NAME, given | {"sae": [written()]}))
+    rows = pd.DataFrame({"method": ["mine", "topk"], "sparsity": [0.0, 4.0], "l0": [5.0, 4.0]})
+    shown = mine.beside(table, rows)
+    assert shown.sparsity.to_list() == [0.5, 2.0, "", 4.0] and rows.sparsity.to_list() == [0.0, 4.0]
+    assert shown.groupby(["method", "sparsity"]).l0.mean()["mine"].to_dict() == {"": 5.0}
+    assert shown.to_csv(index=False).splitlines()[3] == "mine,,5.0"  # read again, it is not a number
+
+
+def test_run_with_an_sae_is_kept_apart_and_never_recorded(given, written, monkeypatch, small_subject_folder):
+    asked = {"sae": [written()], "subject": str(small_subject_folder), "site": "resid_post"}
     budget = budgets.resolve(NAME, "cpu", **asked)
-    request = runner.request(NAME, "cpu", {"sae": asked["sae"][0]})
+    request = runner.request(NAME, "cpu", asked)
     assert not request.own and request.budget == budget and request.values["sae"] == asked["sae"]
     page = chapter.Chapter(NAME, budget)
     monkeypatch.setattr(results, "_about", lambda *_: {"subject": None, "corpus": None})
@@ -171,6 +185,7 @@ def test_name_of_nothing_is_refused_before_a_kernel_starts(tmp_path, monkeypatch
     with pytest.raises(UserError, match="parameter sae: there is no file or folder 'mistyped'"):
         runner.request(NAME, "smoke", {"sae": "mistyped"})
     (tmp_path / "sae").mkdir()
+    monkeypatch.setattr(runner.preflight, "check", lambda budget: ())  # what is in it is another matter
     asked = runner.request(NAME, "smoke", {"sae": "sae,gpt2-small-res-jb/blocks.8.hook_resid_pre"})
     assert asked.values["sae"] == [str(tmp_path / "sae"), "gpt2-small-res-jb/blocks.8.hook_resid_pre"]
     again = runner.request(NAME, "smoke", {"sae": "[sae, someone/saes:layers.6]"})

@@ -78,8 +78,16 @@ class Own:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     def beside(self, table: pd.DataFrame, rows: pd.DataFrame | None = None) -> pd.DataFrame:
-        """`table` with the `rows` of these SAEs (default: their own table) below; the very same where none is named."""
-        return pd.concat([table, self.table if rows is None else rows], ignore_index=True) if self.stacks else table
+        """`table` with the `rows` of these SAEs (default: their own table) below; the very same where none is named.
+
+        A sparsity that no file says is left blank there: 0 would read as a penalty of 0.
+        """
+        if not self.stacks:
+            return table
+        rows = self.table if rows is None else rows
+        if "sparsity" in rows and (unsaid := rows.sparsity == 0).any():
+            rows = rows.assign(sparsity=rows.sparsity.astype(object).mask(unsaid, ""))
+        return pd.concat([table, rows], ignore_index=True)
 
     def show(self, columns: Mapping[str, str], rows: pd.DataFrame | None = None) -> None:
         """Print `columns` of `rows` (default: of their own table) under the words given, where a chapter's table lists no SAE."""
@@ -128,8 +136,7 @@ def open(
     names, theirs = _named(page)
     for name in names:
         place = naming.parsed(name)
-        where = f"{page.site.hook_name} of {page.subject.name}"
-        one = fitting.opened(place, fetching.fetched(place), page.site, where)
+        one = fitting.opened(place, fetching.fetched(place), page.site.hook_name, page.site.d_in, page.subject.name)
         _check_measurable(place.label, one.stack, architectures, per_token)
         called = _called(place, name, stacks)
         stacks[called] = one.stack
@@ -174,14 +181,9 @@ def _described(stack: SAEStack, origin: Origin, page: Chapter) -> str:
     words = f"{stack.architecture}, {stack.d_sae} latents, made for {origin.hook_name}; {does}"
     if stack.per_token != dict(page.methods()[0].options).get("per_token", False):
         words += "; the chapter's own SAEs differ in that, so compare losses and L0, not errors"
-    if origin.model_name and _plain(origin.model_name) != _plain(page.subject.name):
+    if fitting.same_model(origin.model_name, page.subject.name) is False:
         words += f"; it says it was made for the model {origin.model_name}, and this is {page.subject.name}"
     return words
-
-
-def _plain(model_name: str) -> str:
-    """A model's name without its owner, folder or the size that some libraries add."""
-    return {"gpt2-small": "gpt2"}.get(last := model_name.rstrip("/").rpartition("/")[2].lower(), last)
 
 
 def _digest(stack: SAEStack) -> str:

@@ -16,7 +16,6 @@ from saebook.book.brought import fetching, fitting, naming
 from saebook.common.errors import UserError
 from saebook.formats import conversion
 from saebook.formats.portable import Origin
-from saebook.subject.sites import Site
 
 _FETCH = """
 import sys
@@ -97,13 +96,13 @@ def test_published_release_is_fetched_by_its_short_name(tmp_path):
     torch.save(tensors, folder / "local_similar_ce_layer_6.pt")
     torch.save(tensors, folder / "local_similar_ce_layer_2.pt")
     (folder / "local_similar_ce_layer_6.yaml").write_text("saes: {sae_positions: [blocks.6.hook_resid_pre]}\n")
-    name, site = "e2e-saes-gpt2/local_similar_ce_layer_6", Site("resid_pre", 6, "blocks.6.hook_resid_pre", D)
+    name, fits = "e2e-saes-gpt2/local_similar_ce_layer_6", ("blocks.6.hook_resid_pre", D, "gpt2")
     with serving({"apollo-research/e2e-saes-gpt2": folder}) as hub:
         (fetched,) = fetch(tmp_path, hub, name)
     assert not list((tmp_path / "hub").rglob("*_layer_2.pt"))
-    one = fitting.opened(naming.parsed(name), Path(fetched), site, "here")
+    one = fitting.opened(naming.parsed(name), Path(fetched), *fits)
     x = activations()
     expected = torch.relu(x @ ours["W_enc"]) @ ours["W_dec"] + ours["b_dec"]
     assert torch.allclose(one.stack.reconstruct(x)[0], expected, atol=1e-4) and one.origin.model_name == "gpt2"
     Path(fetched).with_suffix(".yaml").unlink()  # without it, the register of releases says the same
-    assert fitting.opened(naming.parsed(name), Path(fetched), site, "here").origin == Origin("gpt2", site.hook_name)
+    assert fitting.opened(naming.parsed(name), Path(fetched), *fits).origin == Origin("gpt2", fits[0])

@@ -14,13 +14,12 @@ from saebook.formats import e2e_sae, openai, sparsify
 from saebook.formats.portable import Origin
 from saebook.sae import registry
 from saebook.sae.base import Member
-from saebook.subject.sites import Site
 
-SITE, WHERE = Site("resid_pre", 8, "blocks.8.hook_resid_pre", D), "blocks.8.hook_resid_pre of gpt2"
+AT = "blocks.8.hook_resid_pre"
 
 
-def opened(file, site=SITE, **place):
-    return fitting.opened(Place("mine", file, **place), file, site, WHERE)
+def opened(file, at=AT, d_in=D, subject="gpt2", **place):
+    return fitting.opened(Place("mine", file, **place), file, at, d_in, subject)
 
 
 @pytest.fixture
@@ -47,18 +46,18 @@ def test_fitting_sae_keeps_what_it_was_made_for(sae):
 
 
 @pytest.mark.parametrize(
-    ("hook_name", "site"),
+    ("hook_name", "at"),
     [
-        ("blocks.7.hook_resid_post", SITE),  # what a block leaves behind is what the next one reads
-        ("transformer.h.7", SITE),
-        ("gpt_neox.layers.7", SITE),
-        ("layers.8", Site("resid_post", 8, "blocks.8.hook_resid_post", D)),
-        ("model.layers.3.mlp", Site("mlp_out", 3, "blocks.3.hook_mlp_out", D)),
-        ("blocks.3.attn.hook_z", Site("attn_z", 3, "blocks.3.attn.hook_z", D)),
+        ("blocks.7.hook_resid_post", AT),  # what a block leaves behind is what the next one reads
+        ("transformer.h.7", AT),
+        ("gpt_neox.layers.7", AT),
+        ("layers.8", "blocks.8.hook_resid_post"),
+        ("model.layers.3.mlp", "blocks.3.hook_mlp_out"),
+        ("blocks.3.attn.hook_z", "blocks.3.attn.hook_z"),
     ],
 )
-def test_other_names_of_the_same_site_fit(sae, hook_name, site):
-    assert opened(sae(hook_name), site).origin.hook_name == hook_name
+def test_other_names_of_the_same_site_fit(sae, hook_name, at):
+    assert opened(sae(hook_name), at).origin.hook_name == hook_name
 
 
 @pytest.mark.parametrize(
@@ -72,14 +71,38 @@ def test_other_names_of_the_same_site_fit(sae, hook_name, site):
     ],
 )
 def test_sae_of_another_site_is_refused_with_what_to_give(sae, hook_name, remedy):
-    with pytest.raises(UserError, match=f"mine was made for {hook_name}, and this run looks at {WHERE}: {remedy}"):
+    with pytest.raises(UserError, match=f"mine was made for {hook_name}, and this run looks at {AT} of gpt2: {remedy}"):
         opened(sae(hook_name))
 
 
-def test_sae_of_another_width_is_refused(sae):
-    site = Site("resid_pre", 8, "blocks.8.hook_resid_pre", 2 * D)
-    with pytest.raises(UserError, match=f"mine takes activations of width {D}, and {WHERE} has {2 * D}: .*-p subject"):
-        opened(sae(), site)
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ("gpt2", "its files name this very model and hook, so one of them is wrong"),
+        ("openai-community/gpt2", "its files name this very model"),
+        ("gpt2-medium", r"it was made for another model, gpt2: give that one \(-p subject\)"),
+        ("/models/gpt2", r"it was made for another model: give that one \(-p subject\)"),
+    ],
+)
+def test_sae_of_another_width_is_refused(sae, subject, words):
+    with pytest.raises(
+        UserError, match=f"mine takes activations of width {D}, and {AT} of {subject} has {2 * D}: {words}"
+    ):
+        opened(sae(), d_in=2 * D, subject=subject)
+    assert opened(sae(), d_in=None, subject=subject)  # before the model is there, its width may be unknown
+
+
+@pytest.mark.parametrize(
+    ("said", "subject", "same"),
+    [
+        ("gpt2-small", "gpt2", True), ("openai-community/gpt2", "gpt2", True), ("pythia-70m", "EleutherAI/pythia-70m", True),
+        ("gpt2", "gpt2-medium", False), ("gpt2", "/models/gpt2", None), ("gpt2", "./gpt2", None), (None, "gpt2", None),
+    ],
+)  # fmt: skip
+def test_models_are_compared_by_name_and_folders_not_at_all(said, subject, same):
+    assert fitting.same_model(said, subject) is same
+    doubt = fitting.doubt("mine", Origin(said, AT), subject)
+    assert bool(doubt) == (same is False) and (not doubt or f"model {said}, and is measured in {subject}" in doubt)
 
 
 def test_file_that_does_not_say_its_site_is_refused_unless_its_release_does(tmp_path, relu):
@@ -93,11 +116,30 @@ def test_file_that_does_not_say_its_site_is_refused_unless_its_release_does(tmp_
         opened(tmp_path / "6.pt", hook_name="blocks.6.hook_resid_pre")
 
 
-def test_convention_that_is_left_open_names_the_option_of_convert(sae):
+def test_convention_that_is_left_open_comes_with_the_whole_command(sae):
     with pytest.raises(
-        UserError, match=r"state it \(--apply-b-dec-to-input\), by `saebook convert .* --to saelens`, and give OUT"
-    ):
+        UserError, match=r"is subtracted from the input: state it by `saebook convert \S+ OUT --to saelens --apply-b-dec-to-input "
+        r"yes` \(or no\), and give OUT instead$"
+    ):  # fmt: skip
         opened(sae(apply_b_dec_to_input=...))
+
+
+def test_everything_that_is_left_open_is_in_one_command(sae):
+    with pytest.raises(UserError, match=r"--apply-b-dec-to-input yes --input-scale SCALE` \(or no\), and give OUT"):
+        opened(sae(apply_b_dec_to_input=..., normalize_activations="expected_average_only_in"))
+    with pytest.raises(
+        UserError, match=r"--apply-b-dec-to-input yes --normalize-activations none` \(or no; or layer_norm\)"
+    ):
+        opened(sae(apply_b_dec_to_input=..., normalize_activations=...))
+    with pytest.raises(UserError, match=rf"--apply-b-dec-to-input yes --hook-name {AT}`"):
+        opened(sae(None, apply_b_dec_to_input=...))
+
+
+def test_folder_without_weights_is_told_what_is_missing(sae):
+    folder = sae()
+    (folder / "sae_weights.safetensors").unlink()
+    with pytest.raises(UserError, match=r"has cfg\.json but no weights: sae_weights\.safetensors is missing beside it"):
+        opened(folder)
 
 
 def test_what_is_no_sae_is_refused(tmp_path):
@@ -118,7 +160,7 @@ def test_of_a_file_with_several_sites_the_chapters_is_taken(tmp_path, relu):
     assert opened(file).origin == Origin("gpt2", "blocks.8.hook_resid_pre")
     assert torch.equal(opened(file).stack.b_dec[0], tensors["blocks-8-hook_resid_pre.decoder.bias"])
     with pytest.raises(UserError, match=r"holds no SAE of blocks\.4\.hook_resid_pre, only of blocks\.8"):
-        opened(file, Site("resid_pre", 4, "blocks.4.hook_resid_pre", D))
+        opened(file, "blocks.4.hook_resid_pre")
 
 
 def test_published_file_of_the_e2e_authors_is_what_their_configuration_says(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -52,6 +53,30 @@ def command(*arguments, **others):
 
 def everything(folder):
     return sorted((file, file.stat().st_mtime_ns) for file in folder.rglob("*"))
+
+
+def test_warnings_are_said_once_before_the_run(book, monkeypatch, capsys):
+    book("print(seeds)")
+    asked = replace(runner.request("paper/note", "smoke"), warnings=("mine was made elsewhere",))
+    monkeypatch.setattr(runner, "request", lambda *_: asked)
+    monkeypatch.setattr(runner.execution, "execute", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(pytest.fail.Exception):
+        runner.run("paper/note")
+    assert capsys.readouterr().err == "saebook: warning: mine was made elsewhere\n"
+
+
+def test_parameters_are_described_with_the_values_of_a_tier():
+    smoke, cpu = (dict(line.split(": ", 1) for line in runner.describe(FIGURE, tier)) for tier in ("smoke", "cpu"))
+    assert smoke["tier"].startswith("str = smoke") and cpu["tier"].startswith("str = cpu")
+    for said, tier in ((smoke, "smoke"), (cpu, "cpu")):
+        assert f" = {budgets.resolve(FIGURE, tier).plain()['d_sae']}  " in said["d_sae"]
+    with pytest.raises(UserError, match="tier 'huge' is not known"):
+        list(runner.describe(FIGURE, "huge"))
+
+
+def test_notebook_without_a_budget_is_described_with_its_own_defaults(book):
+    book("print(seeds)")
+    assert next(runner.describe("paper/note", "cpu")).startswith("tier: str = cpu")
 
 
 def test_run_is_recorded_and_other_parameters_get_their_own_page(book):

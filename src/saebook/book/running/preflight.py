@@ -1,4 +1,7 @@
-"""What can be told about a budget before a kernel starts: whether its folders are there, and its subject has its layers."""
+"""What can be told about a budget before a kernel starts.
+
+Whether its folders are there, its text can be split, its subject has its layers, and trained SAEs on this machine fit the site.
+"""
 
 import json
 import os
@@ -6,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from saebook.book.brought import naming
+from saebook.book.running import shapes
 from saebook.common import paths
 from saebook.common.errors import UserError
 from saebook.common.limits import Budget, SiteBudget, SitesBudget, SubjectBudget
 from saebook.subject import packaged
 from saebook.subject.random_weights import trained
-from saebook.text import hub, sotu, sources
+from saebook.text import hub, prose, sotu, sources
 
-_LAYERS = ("n_layer", "num_hidden_layers", "num_layers", "n_layers")  # what configurations of models call them
-_CONTEXT = ("n_positions", "max_position_embeddings", "n_ctx")
+_TEXTS = (".txt", ".md", ".rst")  # what a folder's text is read from
 
 
 def absolute(given: dict[str, Any], home: Path) -> dict[str, Any]:
@@ -57,24 +60,44 @@ def check_folders() -> None:
             raise UserError(f"{folder} cannot be written to: set {variable} to a folder of yours")
 
 
-def check(budget: Budget) -> None:
-    """Raise `UserError` for a budget that names a folder, a subject, a layer or a context that does not exist."""
+def check(budget: Budget) -> tuple[str, ...]:
+    """What the reader should know of a budget before it is run, a line each.
+
+    Raises `UserError` for a folder, a subject, a layer or a context that does not exist, for a text that cannot be split, and
+    for a trained SAE on this machine that does not fit.
+    """
     ratings = getattr(budget, "ratings", "")
     if ratings and not Path(ratings).is_dir():
         raise UserError(f"parameter ratings must be a folder, and {ratings} is not one")
     if not isinstance(budget, SubjectBudget):
-        return
+        return ()
     _check_source(budget.source)
-    config = _config(budget.subject)
-    if config is None:
-        return
-    layers, context = (next((config[key] for key in keys if key in config), None) for keys in (_LAYERS, _CONTEXT))
+    shape = config(budget.subject) or {}
+    layers, context = shapes.layers(shape), shapes.context(shape)
     asked = budget.layers if isinstance(budget, SitesBudget) else ()
     asked = (budget.layer,) if isinstance(budget, SiteBudget) else asked
-    if isinstance(layers, int) and (beyond := [layer for layer in asked if layer >= layers]):
+    if layers is not None and (beyond := [layer for layer in asked if layer >= layers]):
         raise UserError(f"parameter layer must be from 0 to {layers - 1} in {budget.subject}, not {beyond[0]}")
-    if isinstance(context, int) and budget.context and budget.context > context:
+    if context is not None and budget.context and budget.context > context:
         raise UserError(f"parameter context must be at most {context} in {budget.subject}, not {budget.context}")
+    return _check_saes(budget, shape) if isinstance(budget, SiteBudget) else ()
+
+
+def _check_saes(budget: SiteBudget, shape: dict[str, Any]) -> tuple[str, ...]:
+    """Read the SAEs of a run that lie on this machine: what does not fit is refused, what may not is returned in words."""
+    places = [naming.parsed(name) for name in getattr(budget, "sae", None) or ()]
+    here = [(place, place.file) for place in places if place.file]
+    if not here:
+        return ()
+    from saebook.book.brought import fitting  # with PyTorch, which no other check needs
+    from saebook.subject.sites import SITES
+
+    hook_name, d_in = f"blocks.{budget.layer}.{SITES[budget.site][0]}", shapes.width(shape, budget.site)
+    warnings = []
+    for place, file in here:
+        origin = fitting.opened(place, file, hook_name, d_in, budget.subject).origin
+        warnings.append(fitting.doubt(place.label, origin, budget.subject))
+    return tuple(filter(None, warnings))
 
 
 def _check_source(source: str) -> None:
@@ -83,6 +106,7 @@ def _check_source(source: str) -> None:
             folder = Path(part.removeprefix("folder:")).expanduser()
             if not folder.is_dir():
                 raise UserError(f"parameter source names a folder that does not exist: {folder}")
+            _check_split(folder)
         elif part == "sotu":
             sotu.documents()
         elif part != "environment" and not part.removeprefix("hub:").strip():
@@ -93,7 +117,21 @@ def _check_source(source: str) -> None:
             raise UserError(f"parameter source must be {sources.SOURCES}, not '{part}'")
 
 
-def _config(subject: str) -> dict[str, Any] | None:
+def _check_split(folder: Path) -> None:
+    """Raise `UserError` for a folder whose files leave nothing to train on, or nothing to measure on."""
+    files = [file for file in folder.rglob("*") if file.suffix in _TEXTS and file.stat().st_size]
+    held_out = sum(prose.validation(file.relative_to(folder).as_posix()) for file in files)
+    if 0 < held_out < len(files):
+        return
+    has = f"{len(files) or 'no'} text file{'' if len(files) == 1 else 's'} ({', '.join(_TEXTS)})"
+    left = "none is left to train on" if files and held_out else "none is held out to measure on"
+    raise UserError(
+        f"{folder} has {has}, and {left}: about {prose.HELD_OUT_PERCENT} % of files are held out, each as a whole, so give "
+        "hundreds of them; `split -n l/400 -d -a 3 --additional-suffix=.txt FILE FOLDER/` makes them of one"
+    )
+
+
+def config(subject: str) -> dict[str, Any] | None:
     """The configuration of a subject in a folder, or None for one that comes from the hub."""
     subject = trained(subject)
     folder = packaged.folder(subject) or _embedded(subject) or Path(subject).expanduser()

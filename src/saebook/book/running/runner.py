@@ -13,6 +13,7 @@ import difflib
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -46,7 +47,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class Request:
-    """A run that has been checked: the notebook, its parameters, and whether they are the tier's own."""
+    """A run that has been checked: the notebook, its parameters, whether they are the tier's own, and what to warn of."""
 
     name: str
     file: Path
@@ -54,6 +55,7 @@ class Request:
     values: dict[str, Any]
     budget: Budget | None
     own: bool
+    warnings: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
@@ -100,9 +102,9 @@ def request(name: str, tier: str, given: dict[Any, Any] | None = None) -> Reques
         return Request(plain, file, tier, values, None, not asked)
     in_budget = {key: value for key, value in asked.items() if key in budgets.budget_class(plain).model_fields}
     budget = budgets.resolve(plain, tier, **in_budget)
-    preflight.check(budget)
+    warnings = preflight.check(budget)
     own = budget == budgets.resolve(plain, tier) and len(in_budget) == len(asked)
-    return Request(plain, file, tier, values, budget, own)
+    return Request(plain, file, tier, values, budget, own, warnings)
 
 
 def executed(name: str, tier: str) -> Path:
@@ -143,13 +145,15 @@ def run(
     """Execute notebook `name` at `tier` with parameters `given`; returns how it ended and where the notebook is.
 
     A cell may take `timeout` seconds, by default what `TIMEOUTS` says of the tier.
-    Nothing is written when a name, a value or `out` is refused (`UserError`). The hashes of the run's provenance are kept in
-    the notebook's metadata beside the record.
+    Nothing is written when a name, a value or `out` is refused (`UserError`). Warnings go to standard error before the run.
+    The hashes of the run's provenance are kept in the notebook's metadata beside the record.
     """
     asked = request(name, tier, given)
     if out is not None:
         out = checked_out(out)
     preflight.check_folders()
+    for words in asked.warnings:
+        print(f"saebook: warning: {words}", file=sys.stderr, flush=True)
     hashes = _hashes(asked)
     page = out or _page(asked, hashes)
     _make_room(page.parent)

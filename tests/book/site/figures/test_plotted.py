@@ -1,8 +1,10 @@
 """Points sorted into panels and series."""
 
+import math
+
 import pandas as pd
 
-from saebook.book.site.figures import declared, plotted
+from saebook.book.site.figures import declared, plotted, quantities
 from saebook.plotting.style import Look
 
 
@@ -32,3 +34,10 @@ def test_means_are_over_seeds_at_each_strength(sweep):
     means = relu.means("l0", "loss_recovered")
     assert [round(up.mean, 6) for _, up in means] == [0.7, 0.9, 0.98] and {across.n for across, _ in means} == {3}
     assert [round(across.mean, 6) for across, _ in means] == [4.04, 16.16, 64.64]
+
+
+def test_run_of_unsaid_strength_is_drawn(sweep):
+    unsaid = sweep[sweep.method == "relu"].head(1).assign(method="mine", sparsity=math.nan)
+    means = plotted.Series("mine", Look("Mine", "#000000", "*"), "", True, unsaid).means("l0", "loss_recovered")
+    assert len(means) == 1
+    assert "λ" not in quantities.run_words(next(unsaid.itertuples()), ("loss_recovered",), "λ")

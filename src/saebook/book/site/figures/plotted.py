@@ -37,7 +37,7 @@ class Series:
     def means(self, across: str, up: str) -> list[tuple[Interval, Interval]]:
         """Intervals of both columns over the seeds of each strength, from left to right."""
         along = self.runs["along"] if "along" in self.runs else self.runs["sparsity"]
-        groups = [group for _, group in self.runs.groupby(along)]
+        groups = [group for _, group in self.runs.groupby(along, dropna=False)]  # of another's SAE it may be unsaid
         means = [(t_interval(group[across].to_list()), t_interval(group[up].to_list())) for group in groups]
         return sorted(means, key=lambda pair: pair[0].mean)
 

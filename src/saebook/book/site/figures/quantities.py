@@ -71,7 +71,10 @@ def strength(table: pd.DataFrame) -> str:
 
 def run_words(run: Any, columns: tuple[str, ...], of_strength: str) -> str:
     """A run in a line: seed and strength of the penalty, then the quantities of `columns`, and its key."""
-    words = [f"seed {run.seed}", f"{of_strength} {run.sparsity:g}"]
+    strong = (
+        [] if math.isnan(run.sparsity) else [f"{of_strength} {run.sparsity:g}"]
+    )  # of another's SAE it may be unsaid
+    words = [f"seed {run.seed}", *strong]
     for column in dict.fromkeys(("l0", *columns, "alive")):
         if hasattr(run, column):
             value = getattr(run, column)
