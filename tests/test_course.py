@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -18,6 +19,7 @@ from saebook.common import paths
 from saebook.formats import openai
 from saebook.sae import registry
 from saebook.sae.base import Member
+from saebook.text import prose
 
 PAGE = paths.root() / "book" / "your-model.md"
 ONCE = "make setup"  # it downloads packages: these tests run in the environment that it made
@@ -46,12 +48,17 @@ def saelens_folder(folder: Path) -> None:
     (folder / "cfg.json").write_text(json.dumps(cfg))
 
 
+def _lines(file: Path) -> str:
+    words = file.read_text().split()
+    return "".join(" ".join(words[i : i + 12]) + "\n" for i in range(0, len(words), 12))
+
+
 @pytest.fixture
 def typed(tmp_path, small_subject_folder, text_folder):
     """A folder with everything that the page takes for granted, and a function that types a command there."""
     home = tmp_path / "path" / "to"
     shutil.copytree(small_subject_folder, home / "model")
-    shutil.copytree(text_folder, home / "texts")
+    (home / "all.txt").write_text("".join(_lines(file) for file in sorted(text_folder.iterdir())))  # the page splits it
     saelens_folder(home / "sae")
     openai.write(registry.build("relu", D, M, (Member(0, 1.0),)), home / "layer_1.pt")
     activate = tmp_path / ".venv" / "bin" / "activate"
@@ -87,7 +94,9 @@ def test_the_page_alone_puts_a_saelens_sae_into_figure_5(typed, tmp_path):
     assert first.returncode == 0, first.stderr[-2000:]
     for line in ("format", "hook"):
         assert re.search(rf"^{line}: .*(saelens|blocks\.1\.hook_resid_post)", first.stdout, re.MULTILINE), first.stdout
-    assert "sae: list[str] = the tier's value" in first.stdout
+    texts = [file.name for file in (tmp_path / "path" / "to" / "texts").iterdir()]
+    assert len(texts) == 400 and 0 < sum(map(prose.validation, texts)) < 20
+    assert "seeds: list[int] = 0,1  one" in first.stdout and "sae: list[str] = not set  trained" in first.stdout
     ended = typed(f". .venv/bin/activate\nsaebook run {last}")
     assert ended.returncode == 0, ended.stderr[-2000:]
 
@@ -106,22 +115,43 @@ def test_the_page_alone_puts_a_saelens_sae_into_figure_5(typed, tmp_path):
     assert points.loc["sae", ["l0", "loss_recovered", "normalised_mse"]].notna().all()
     shown = executed(ended.stdout)
     assert "sae: relu, 48 latents, made for blocks.1.hook_resid_post; takes activations as they are" in shown
-    assert re.search(r"^sae +0\.0 ", shown, re.MULTILINE) and re.search(r"^stated +0\.0 ", shown, re.MULTILINE)
+    for name in ("sae", "stated"):  # neither file says a penalty, and the column that would say it is blank
+        assert re.search(rf"^{name} {{9,}}\d+\.\d+ ", shown, re.MULTILINE), shown
 
 
 def test_mistakes_on_the_way_are_answered_in_one_line(typed, tmp_path):
-    """A file that the page says to convert, before it is converted, and an SAE of another site."""
+    """What does not fit is refused before anything is started; the command that is printed then works as it stands."""
+    (split,) = [line for line in commands() if line.startswith("mkdir")]
     (run,) = [line for line in commands() if line.endswith("-p sae path/to/sae")]
     run = f". .venv/bin/activate\n{run.replace('--tier cpu', '--tier smoke')}"
+    open_folder = tmp_path / "path" / "to" / "open"
+    shutil.copytree(tmp_path / "path" / "to" / "sae", open_folder)
+    cfg = json.loads((open_folder / "cfg.json").read_text())
+    del cfg["apply_b_dec_to_input"]
+    (open_folder / "cfg.json").write_text(json.dumps(cfg))
+    typed("mkdir path/to/texts && cp path/to/all.txt path/to/texts")
+    assert refusal(typed(run)).startswith("has 1 text file (.txt, .md, .rst), and none is held out to measure on")
+    typed(f"rm path/to/texts/all.txt && {split}")
     for wrong, words in (
         (run.replace("-p sae path/to/sae", "-p sae path/to/sea"), "there is no file or folder"),
         (run.replace("-p sae path/to/sae", "-p sae path/to/layer_1.pt"), "--to saelens --hook-name blocks.1.hook_resid_post"),
         (run.replace("-p layer 1", "-p layer 2"), "give -p site resid_post -p layer 1"),
     ):  # fmt: skip
-        ended = typed(wrong)
-        assert ended.returncode in (1, 2) and not (tmp_path / "RUNS").exists()
-        said = (ended.stdout + ended.stderr).strip().splitlines()
-        assert words in said[-1] or words in "\n".join(said), said
+        assert words in refusal(typed(wrong))
+    said = refusal(typed(run.replace("-p sae path/to/sae", "-p sae path/to/open")))
+    (command,) = re.findall(r"`(saebook convert .* OUT .*)` \(or no\), and give OUT instead$", said)
+    converted = typed(
+        f". .venv/bin/activate\n{command.replace(' OUT ', ' path/to/closed ')}\nsaebook inspect path/to/closed"
+    )
+    assert converted.returncode == 0 and "sees x - b_dec" in converted.stdout
+    assert not (tmp_path / "RUNS").exists() and not (tmp_path / "BUILD").exists()
+
+
+def refusal(ended: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a command that was refused, without the file or folder that it begins with."""
+    assert ended.returncode == 2 and not ended.stdout, ended.stdout
+    (line,) = ended.stderr.splitlines()
+    return re.sub(r"^saebook: (/\S+ )?", "", line)
 
 
 def test_the_page_names_what_exists():
@@ -145,11 +175,35 @@ def test_the_page_names_what_exists():
 
 
 def test_ten_minutes_are_what_the_record_says():
-    from saebook.book.site import fragments
+    from saebook.book.brought import course
     from saebook.claims import results
 
-    kept = results.read(fragments.COURSE, "cpu")
+    kept = results.read(course.CHAPTER, "cpu")
     asked = {line.partition("-p seeds ")[2].split()[0] for line in commands() if "-p seeds" in line}
-    assert {len(seeds.split(",")) for seeds in asked} == {fragments._COURSE_SEEDS}
-    assert kept and kept["seconds"] * fragments._COURSE_SEEDS / len(kept["parameters"]["seeds"]) <= 600
+    assert {len(seeds.split(",")) for seeds in asked} == {course.SEEDS}
+    assert kept and kept["seconds"] * course.SEEDS / len(kept["parameters"]["seeds"]) <= 600
     assert PAGE.read_text("utf-8").splitlines()[0].startswith("# Figure 5 on your model in ten minutes")
+
+
+def test_table_of_sites_is_that_of_the_library():
+    from saebook.subject.sites import SITES
+
+    rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \| `([\w* ]+)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    shape = {"d_model": 2, "d_mlp": 3, "n_heads": 5, "d_head": 7}
+    said = {site: (hook, eval(width, shape.copy())) for site, hook, width in rows}
+    assert said == {site: (hook, width(SimpleNamespace(**shape))) for site, (hook, width) in SITES.items()}
+
+
+def test_trial_without_a_model_is_a_run_of_the_smoke_tier():
+    from saebook.book.running import runner
+
+    (name,) = re.findall(r"`saebook run (\S+)`", PAGE.read_text("utf-8"))
+    request = runner.request(name, "smoke")
+    assert request.own and request.budget is not None and request.budget.plain()["subject"] == "prose-4l128"
+
+
+def test_page_includes_every_generated_part():
+    from saebook.book.brought import course
+
+    included = re.findall(r"\{include\} _generated/(\w+\.md)", PAGE.read_text("utf-8"))
+    assert sorted(included) == sorted(course.parts())

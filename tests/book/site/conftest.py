@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from saebook.book import budgets
+from saebook.book.brought import course
 from saebook.book.site import fragments
 from saebook.claims import ledger, results, standings
 from saebook.claims.ledger import Claim
@@ -59,6 +60,7 @@ def home(tmp_path, monkeypatch):
     folder = tmp_path / "data" / "results" / "cpu" / "gated"
     folder.mkdir(parents=True)
     (folder / "fig05_pareto.json").write_text(json.dumps(RESULT))
+    monkeypatch.setattr(course, "parts", lambda: {"course.md": "Time.\n", "course_text.md": "Text.\n"})
     monkeypatch.setattr(ledger, "load", lambda prefix="": [HALF, CLOSED, LATER])
     monkeypatch.setattr(results, "stale", lambda result, budget: [])
     monkeypatch.setattr(budgets, "plan", lambda name: SimpleNamespace(tuner=None))

@@ -22,28 +22,13 @@ def test_every_part_is_written(home, tmp_path, rows):
     assert set(made) == {
         "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "settings.md", "status.html",
             "packaged_subject.md", "verdicts.md", "corrections.md", "bets.md", "forest.html", "course.md", "features.html",
-            "rating_key.md", "subject_family.md",
+            "rating_key.md", "course_text.md", "subject_family.md",
         *(f"speed_{part}.md" for part in (
             "answer", "targets", "steps", "sweep", "e2e", "evaluation", "learning", "growth", "floor", "machine",
         )),
     }  # fmt: skip
     assert all(text.endswith("\n") and "nan" not in text.lower().split() for text in made.values())
     assert not any("\n\n" in made[name] for name in made if name.endswith(".html"))
-
-
-def test_course_takes_the_share_of_the_recorded_run_that_its_seeds_are(home, monkeypatch):
-    assert "has not been measured yet (`saebook run gated/fig05_pareto --tier cpu`)" in fragments.course()
-    kept = {
-        "seconds": 600.0,
-        "trained_runs": 80,
-        "device": "a processor",
-        "parameters": {"seeds": [0, 1, 2, 3, 4], "subject": "s"},
-    }
-    monkeypatch.setattr(fragments.results, "read", lambda name, tier: kept)
-    assert "trained 80 SAEs with 5 seeds in 10 minutes (a processor)" in fragments.course()
-    assert "The 3 seeds of this page are about 6 of them." in fragments.course()
-    monkeypatch.setattr(fragments.results, "read", lambda name, tier: None)
-    assert "has not been measured yet" in fragments.course()
 
 
 def test_subject_page_has_its_losses_and_its_last_point(home, cells):

