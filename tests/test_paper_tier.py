@@ -97,6 +97,8 @@ def cut(name):
                 smoke[key].values() if isinstance(smoke.get(key), dict) else [smoke.get(key, value)]
             )
             values[key] = dict(zip(value, small, strict=False))
+    if "smaller" in paper:  # a family, whose members have rates of their own
+        values |= {key: paper[key] for key in ("smaller", "topk_lr")}
     values |= {key: 2 * rows for key, rows in smoke.items() if key.endswith("_rows")}  # as many tokens in shorter rows
     return values | {"source": paper["source"].rpartition(":")[0] + ":60K", "context": CONTEXT}
 
@@ -135,9 +137,12 @@ def models(paragraphs, tmp_path_factory):
     torch.manual_seed(0)
     made = {
         "gpt2": GPT2LMHeadModel(GPT2Config(num_hidden_layers=12, num_attention_heads=2, **shape)),
-        "EleutherAI/pythia-2.8b": GPTNeoXForCausalLM(
-            GPTNeoXConfig(intermediate_size=4 * WIDTH, num_hidden_layers=32, num_attention_heads=2, **shape)
-        ),
+        **{
+            f"EleutherAI/pythia-{size}": GPTNeoXForCausalLM(
+                GPTNeoXConfig(intermediate_size=4 * WIDTH, num_hidden_layers=layers, num_attention_heads=2, **shape)
+            )
+            for size, layers in {"70m": 6, "160m": 12, "410m": 24, "1b": 16, "2.8b": 32}.items()
+        },
         "roneneldan/TinyStories-1M": GPTNeoForCausalLM(
             GPTNeoConfig(num_layers=8, num_heads=2, attention_types=[[["global", "local"], 4]], window_size=32, **shape)
         ),
