@@ -102,6 +102,9 @@ def test_a_sweep_over_sizes_is_that_of_each_subject(small_subject_folder, smalle
     assert alone.trained == 0 and alone.table.key.tolist() == result.table.key[2:].tolist()
     control = subject_sizes.sweep_sizes(family, methods, data, control=True, store=store).table
     assert set(control.subject) == {f"{name}:random" for name in names} and not set(control.key) & set(result.table.key)
+    as_asked = budget([*names[:-1], f"{names[-1]}:random"], topk_lr=family.topk_lr)  # as `saebook control` asks for it
+    assert subject_sizes.family(as_asked) == subject_sizes.family(family, control=True)
+    assert plans.subject_sizes(as_asked, site) == plans.subject_sizes(family, site)
 
 
 def test_every_subject_is_tuned_at_all_its_widths_on_seeds_of_its_own(
@@ -140,6 +143,7 @@ def test_subjects_of_one_size_are_refused_in_one_line(small_subject_folder, tmp_
     ("changes", "words"),
     [
         ({"smaller": ["large"]}, "other subjects than large"),
+        ({"subject": "small:random"}, "other subjects than small"),
         ({"widths": [24]}, "at least two"),
         ({"fixed_k": 3}, "one of ks"),
         ({"ks": [4, 32]}, "at most the smallest width"),

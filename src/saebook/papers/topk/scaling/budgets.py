@@ -6,6 +6,7 @@ from annotated_types import Gt, Lt
 from pydantic import AfterValidator, StrictStr, model_validator
 
 from saebook.common.limits import Budget, Number, Rate, Several, SweepBudget, Width
+from saebook.subject.random_weights import trained
 
 
 def _by_size(rates: dict[str, float]) -> dict[str, float]:
@@ -74,15 +75,16 @@ class SubjectSizes(SweepBudget):
 
     @model_validator(mode="after")
     def _sizes_can_be_compared(self) -> Self:
-        if self.subject in self.smaller:
-            raise ValueError(f"smaller must name other subjects than {self.subject}")
+        family = [trained(name) for name in (*self.smaller, self.subject)]
+        if len(set(family)) < len(family):
+            raise ValueError(f"smaller must name other subjects than {family[-1]}")
         if len(self.widths) < 2:
             raise ValueError(f"widths must be at least two, to have an exponent, not {list(self.widths)}")
         if self.fixed_k not in self.ks:
             raise ValueError(f"fixed_k must be one of ks, {list(self.ks)}, and is {self.fixed_k}")
         if max(self.ks) > min(self.widths):
             raise ValueError(f"ks must be at most the smallest width, {min(self.widths)}, and reach {max(self.ks)}")
-        if without := [name for name in (*self.smaller, self.subject) if name not in self.topk_lr]:
+        if without := [name for name in family if name not in self.topk_lr]:
             raise ValueError(f"topk_lr must have a rate for every subject, and has none for {without[0]}")
         return self
 

@@ -22,6 +22,7 @@ from saebook.papers.topk.scaling.budgets import (
 )
 from saebook.papers.topk.scaling.subject_sizes import sweep_sizes
 from saebook.subject.model import Site, Subject
+from saebook.subject.random_weights import trained
 from saebook.training.config import Data, Method, TrainConfig
 from saebook.training.plan import Plan
 from saebook.training.sweep import SweepResult, sweep
@@ -73,7 +74,7 @@ def by_subject(budget: SubjectSizes, name: str) -> list[Method]:
 
 def subject_sizes(budget: SubjectSizes, site: Site) -> list[Method]:
     """What `by_subject` has for the largest subject."""
-    return by_subject(budget, budget.subject)
+    return by_subject(budget, trained(budget.subject))
 
 
 def sweep_each(subject: Subject, site: Site, methods: list[Method], seeds: tuple[int, ...], data: Data) -> SweepResult:

@@ -33,8 +33,9 @@ def layer_at(depth: float, layers: int) -> int:
 
 
 def family(budget: SubjectSizes, control: bool = False) -> list[str]:
-    """The names of the budget's subjects, `subject` last; with `control` those of the same models with random weights."""
-    return [name + random_weights.SUFFIX * control for name in (*budget.smaller, budget.subject)]
+    """The names of the budget's subjects, `subject` last; with `control`, or where that is one, all have random weights."""
+    ending = random_weights.SUFFIX if control or random_weights.is_control(budget.subject) else ""
+    return [random_weights.trained(name) + ending for name in (*budget.smaller, budget.subject)]
 
 
 def sweep_sizes(
