@@ -51,6 +51,15 @@ def test_budget_holds_what_the_grid_chose(name, tier):
     assert tuner.chosen(tuning.scores(table, tuner.cost)) == record["findings"]["chosen"]
 
 
+@pytest.mark.parametrize("tier", ["cpu", "overnight"])
+def test_budget_of_every_subject_is_what_the_grid_chose(tier):
+    record, table = recorded("topk/fig04_subject_size", tier)
+    budget, tuner = budgets.resolve("topk/fig04_subject_size", tier), budgets.plan("topk/fig04_subject_size").tuner
+    assert budget.topk_lr == record["findings"]["chosen"] and not set(record["findings"]["seeds"]) & set(budget.seeds)
+    at_width = table.assign(method=table.subject + " at " + table.d_sae.astype(str))
+    assert tuner.chosen(tuning.scores(at_width, tuner.cost)) == record["findings"]["chosen"]
+
+
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])
 def test_budget_of_every_site_is_what_the_grid_chose(tier):
     record, table = recorded("gated/fig12_sites", tier)
