@@ -93,7 +93,7 @@ def test_a_sweep_over_sizes_is_that_of_each_subject(small_subject_folder, smalle
     assert result.table.layer.tolist() == [1, 1, 2, 2]  # of two blocks and of four
     small, large = (Subject.load(name) for name in names)
     assert result.table.parameters.unique().tolist() == [
-        sum(p.numel() for p in s.bridge.original_model.parameters()) for s in (small, large)
+        sum(p.numel() for p in GPT2LMHeadModel.from_pretrained(name).parameters()) for name in names
     ]
     assert result.table.weights.unique().tolist() == [small.weights_hash, large.weights_hash]
     assert [store.metadata(key)["training"]["lr"] for key in result.table.key] == [0.02, 0.02, 0.01, 0.01]

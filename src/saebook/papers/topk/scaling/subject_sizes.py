@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import torch
+from transformers import AutoModelForCausalLM
 
 from saebook.common.errors import UserError
 from saebook.evaluation.scaling_law import log_slope
@@ -23,8 +25,13 @@ NMSE = "normalised_mse"
 
 
 def parameters(subject: Subject) -> int:
-    """How many parameters a language model has, shared ones counted once."""
-    return sum(p.numel() for p in subject.bridge.original_model.parameters())
+    """How many parameters a language model has, shared ones counted once.
+
+    Counted on a model without weights of the same configuration: TransformerLens adds copies of its own to the one it bridges.
+    """
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(subject.bridge.original_model.config)
+    return sum(p.numel() for p in model.parameters())
 
 
 def layer_at(depth: float, layers: int) -> int:
