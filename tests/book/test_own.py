@@ -20,7 +20,7 @@ NAME, HOOK = "gated/fig05_pareto", "blocks.1.hook_resid_post"
 PAGES = (
     "gated/fig05_pareto", "gated/fig06_shrinkage", "gated/fig10_ito", "topk/fig05_downstream", "topk/fig09_refinement",
     "topk/fig10_progressive", "topk/fig24_n2g", "e2e/fig02_downstream_mse", "e2e/fig11_cosines",
-    "e2e/fig12_explained_variance",
+    "e2e/fig12_explained_variance", "beyond/features",
 )  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def test_weights_of_the_authors_stand_at_the_paper_tier_and_are_of_its_site():
     for name in PAGES:
         budget = budgets.resolve(name, "paper")
         names = getattr(budget, "sae", None) or ()
-        assert bool(names) != name.startswith("gated/")  # the authors of the Gated paper released none
+        assert bool(names) != name.startswith(("gated/", "beyond/"))  # the authors of the Gated paper released none
         for one in names:
             place = naming.parsed(one)
             assert place.hook_name == f"blocks.{budget.layer}.hook_{budget.site}" and place.model_name == budget.subject
