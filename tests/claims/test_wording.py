@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from saebook.claims import ledger, wording
+from saebook.claims import wording
 from saebook.claims.ledger import Claim
 from saebook.evaluation.intervals import Interval
 
@@ -51,12 +51,6 @@ def claim(**fields):
 )
 def test_criterion_is_where_the_whole_interval_must_lie(fields, words):
     assert (wording.criterion(claim(**fields)), wording.needed(claim(**fields))) == words
-
-
-def test_quantity_has_the_sidecars_words_unless_others_are_kept_for_its_claim():
-    assert wording.quantity(claim(quantity="a ratio")) == "a ratio"
-    known = {one.id: one for one in ledger.load()}
-    assert all(wording.quantity(known[one]) == words for one, words in wording.QUANTITIES.items())
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,6 @@ from saebook.claims.ledger import Claim
 from saebook.evaluation.intervals import Interval
 
 _MOST_DECIMALS = 6
-# In place of a sidecar's words, which are part of the hash of its rows.
-QUANTITIES = {
-    "gated.fig11.encoder_gap": "gap in log L0 between encoder and optimisation, Gated's divided by the baseline's (equal gaps "
-    "give 1)",
-}
 
 
 def interval(value: Interval | Sequence[Interval]) -> str:
@@ -126,11 +121,6 @@ def one_more(claim: Claim, value: Interval | Sequence[Interval]) -> str:
         f"one more run would fall within {_fixed(wide.low, places)} to {_fixed(wide.high, places)} (95 %), "
         f"where the paper's {claim.paper_value:g} does{'' if inside else ' not'} lie"
     )
-
-
-def quantity(claim: Claim) -> str:
-    """What is measured."""
-    return QUANTITIES.get(claim.id, claim.quantity)
 
 
 def paper(claim: Claim) -> str:

@@ -126,7 +126,7 @@ def described(row: Standing, pages: set[str], home: str) -> dict[str, Any]:
         "value": wording.interval(row.recorded.value) if row.recorded else "",
         "sentence": wording.sentence(row.recorded.value) if row.recorded else "",
         "reported": wording.paper(claim),
-        "quantity": wording.quantity(claim),
+        "quantity": claim.quantity,
         "needed": wording.needed(claim),
         "rule": wording.rule(claim),
         "open": rules.still_open(claim, row.recorded.value) if row.corrected and row.recorded else "",

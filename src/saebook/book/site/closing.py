@@ -53,7 +53,7 @@ def _comparison(name: str, tier: str) -> dict[str, Any]:
     own = results.read(name, tier, "live")
     recorded = chosen.recorded(name, tier)
     keys = dict.fromkeys(key for result in (own, recorded) if result for key in result.get("live", {}))
-    words = {claim.live: wording.quantity(claim) for claim in ledger.judged_by(name)}
+    words = {claim.live: claim.quantity for claim in ledger.judged_by(name)}
     rows = [
         {
             "quantity": words.get(key, key.replace("_", " ")), "own": _shown(own, key), "recorded": _shown(recorded, key),

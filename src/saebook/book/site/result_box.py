@@ -47,7 +47,7 @@ def _claim(row: Standing) -> dict[str, Any]:
     return {
         "claim": claim.claim,
         "verdict": judgement.verdict if judgement else row.verdict,
-        "quantity": wording.quantity(claim),
+        "quantity": claim.quantity,
         "value": wording.sentence(judgement.value) if judgement else "",
         "picture": drawing.row(claim, judgement.verdict, judgement.value, ticks=True) if judgement else "",
         "paper": wording.paper(claim),
