@@ -99,8 +99,14 @@ def cut(name):
             values[key] = dict(zip(value, small, strict=False))
     if "smaller" in paper:  # a family, whose members have rates of their own
         values |= {key: paper[key] for key in ("smaller", "topk_lr")}
+        few = {key: smoke["deeper"][key] for key in ("d_sae", "k")}
+        values["deeper"] = paper["deeper"] | few | {"source": _few_tokens(paper["deeper"]), "context": CONTEXT}
     values |= {key: 2 * rows for key, rows in smoke.items() if key.endswith("_rows")}  # as many tokens in shorter rows
-    return values | {"source": paper["source"].rpartition(":")[0] + ":60K", "context": CONTEXT}
+    return values | {"source": _few_tokens(paper), "context": CONTEXT}
+
+
+def _few_tokens(values):
+    return values["source"].rpartition(":")[0] + ":60K"
 
 
 @pytest.fixture(scope="module")

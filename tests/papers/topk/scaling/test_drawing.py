@@ -80,6 +80,26 @@ def test_subject_sizes_draw_a_curve_for_each_size_and_each_width_with_its_contro
     assert left.figure.legends[0].get_texts()[0].get_text() == "0.2 M parameters"
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_blocks_draw_every_run_and_name_each_block(seeds):
+    rows = [
+        {
+            "layer": layer,
+            "parameters": 1e6 * (layer + 1),
+            "d_sae": 64,
+            "seed": seed,
+            "normalised_mse": 0.1 * (layer + 1),
+        }
+        for layer in (0, 2)
+        for seed in range(seeds)
+    ]
+    table = pd.DataFrame(rows)
+    figure = drawing.by_block(table, table.assign(normalised_mse=table.normalised_mse / 2))
+    (ax,) = figure.axes
+    assert dots(ax) == len(table) and [text.get_text() for text in ax.texts] == ["block 0", "block 2"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["random weights", "trained"]
+
+
 @pytest.mark.parametrize("converged", [True, False])
 def test_convergence_marks_runs_that_have_converged(converged):
     rows = [

@@ -10,7 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from saebook.common.errors import UserError
-from saebook.papers.topk.scaling import plans, subject_sizes
+from saebook.papers.topk.scaling import by_block, plans, subject_sizes
 from saebook.papers.topk.scaling.budgets import SubjectSizes
 from saebook.subject.model import Subject
 from saebook.training.config import Data
@@ -80,6 +80,7 @@ def budget(names, **changes):
     values = {
         "tier": "smoke", "subject": names[-1], "smaller": names[:-1], "site": "resid_post", "layer": 2, "seeds": [0], "tokens": 1024,
         "batch": 64, "eval_rows": 4, "widths": [24, 48], "ks": [4], "fixed_k": 4, "topk_lr": dict.fromkeys(names, 0.01),
+        "deeper": {"subject": names[-1], "layers": [0, 2], "d_sae": 24, "k": 4, "lr": 0.01},
     }  # fmt: skip
     return SubjectSizes.checked("the test", values | changes)
 
@@ -139,6 +140,50 @@ def test_subjects_of_one_size_are_refused_in_one_line(small_subject_folder, tmp_
     assert "\n" not in str(refused.value)
 
 
+def test_a_sweep_over_blocks_is_that_of_each_site_on_its_own_text(small_subject_folder, text_folder, tmp_path):
+    name, text = str(small_subject_folder), f"folder:{text_folder}"
+    about = {
+        "subject": name,
+        "source": text,
+        "context": 16,
+        "skip": 3,
+        "layers": [0, 2],
+        "d_sae": 24,
+        "k": 5,
+        "lr": 0.02,
+    }
+    sizes, store = budget([name + "/.", name], deeper=about), Store(tmp_path)
+    method, data = plans.each_block(sizes), Data("environment", eval_rows=4)
+    assert (method.d_sae, method.sparsities, method.training.lr) == (24, (5.0,), 0.02)
+    result = by_block.sweep_blocks(sizes, method, data, store=store)
+    assert result.trained == 2 and result.table.layer.tolist() == [0, 2] and result.table.d_sae.tolist() == [24, 24]
+    subject, own = Subject.load(name), Data(text, eval_rows=4, context=16, skip=3)
+    for layer in (0, 2):
+        alone = sweep(subject, subject.site("resid_post", layer), [method], [0], own, store)
+        assert alone.trained == 0 and alone.table.key.item() in result.table.key.tolist()
+    control = by_block.sweep_blocks(sizes, method, data, control=True, store=store).table
+    assert set(control.subject) == {f"{name}:random"} and not set(control.key) & set(result.table.key)
+    assert control.parameters.tolist() == result.table.parameters.tolist()
+
+
+def test_parameters_until_a_block_leave_out_the_blocks_after_it(small_subject_folder):
+    model, subject = GPT2LMHeadModel.from_pretrained(small_subject_folder), Subject.load(str(small_subject_folder))
+    whole, block = (sum(p.numel() for p in part.parameters()) for part in (model, model.transformer.h[0]))
+    assert [by_block.parameters_until(subject, layer) for layer in range(3)] == [
+        whole - 2 * block, whole - block, whole
+    ]  # fmt: skip
+
+
+def test_a_block_that_does_not_exist_is_refused_before_anything_is_trained(
+    small_subject_folder, smaller_folder, tmp_path
+):
+    names, store = [str(smaller_folder), str(small_subject_folder)], Store(tmp_path)
+    family = budget(names, deeper={"subject": names[-1], "layers": [0, 9], "d_sae": 24, "k": 4, "lr": 0.01})
+    with pytest.raises(UserError, match="layer 9 does not exist"):
+        subject_sizes.sweep_sizes(family, partial(plans.by_subject, family), Data(), store=store)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -148,6 +193,15 @@ def test_subjects_of_one_size_are_refused_in_one_line(small_subject_folder, tmp_
         ({"fixed_k": 3}, "one of ks"),
         ({"ks": [4, 32]}, "at most the smallest width"),
         ({"topk_lr": {"large": 0.01}}, "none for small"),
+        ({"deeper": {"subject": "large", "layers": [1], "d_sae": 24, "k": 4, "lr": 0.01}}, "deeper layers must be"),
+        (
+            {"deeper": {"subject": "large", "layers": [0, 1], "d_sae": 24, "k": 32, "lr": 0.01}},
+            "k must be at most d_sae",
+        ),
+        (
+            {"deeper": {"subject": "large", "layers": [0, 1], "d_sae": 24, "k": 4, "lr": 0.01, "ks": 3}},
+            "unknown.*deeper.ks",
+        ),
     ],
 )
 def test_family_that_cannot_be_compared_is_refused(changes, words):

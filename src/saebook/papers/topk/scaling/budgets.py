@@ -2,10 +2,10 @@
 
 from typing import Annotated, Self
 
-from annotated_types import Gt, Lt
-from pydantic import AfterValidator, StrictStr, model_validator
+from annotated_types import Ge, Gt, Lt
+from pydantic import AfterValidator, BaseModel, ConfigDict, StrictStr, model_validator
 
-from saebook.common.limits import Budget, Number, Rate, Several, SweepBudget, Width
+from saebook.common.limits import Budget, Index, Number, Rate, Several, SweepBudget, Width
 from saebook.subject.random_weights import trained
 
 
@@ -61,13 +61,37 @@ class Convergence(ScalingGrid):
     epsilon: Epsilon
 
 
+class EachBlock(BaseModel):
+    """TopK of `d_sae` latents, `k` of them active, on the residual stream after each of `layers` of one language model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    subject: StrictStr
+    source: StrictStr = "environment"
+    context: Annotated[Width, Ge(2)] | None = None
+    skip: Index = 1
+    layers: Several[Index]
+    d_sae: Width
+    k: Width
+    lr: Rate
+
+    @model_validator(mode="after")
+    def _blocks_can_be_compared(self) -> Self:
+        if len(self.layers) < 2:
+            raise ValueError(f"layers must be at least two, to have a slope, not {list(self.layers)}")
+        if self.k > self.d_sae:
+            raise ValueError(f"k must be at most d_sae, {self.d_sae}, and is {self.k}")
+        return self
+
+
 class SubjectSizes(SweepBudget):
     """TopK at every width with every k, on `subject` and on `smaller` ones of its family, each at its rate in `topk_lr`.
 
-    `fixed_k` is the k at which numbers of latents are compared.
+    `fixed_k` is the k at which numbers of latents are compared. `deeper` is one language model after several of its blocks.
     """
 
     smaller: Several[StrictStr]
+    deeper: EachBlock
     widths: Several[Width]
     ks: Several[Width]
     fixed_k: Width

@@ -143,6 +143,25 @@ def subject_sizes(table: pd.DataFrame, random: pd.DataFrame, k: int) -> Figure:
     return _with_both_legends(figure, left, right, 4)
 
 
+def by_block(table: pd.DataFrame, random: pd.DataFrame) -> Figure:
+    """Error after each block of one language model, by the parameters up to there; every dot is a seed.
+
+    `table` and `random` have columns layer, parameters, seed, normalised_mse; in `random` the weights are, and it is dashed.
+    """
+    style()
+    figure, ax = plt.subplots(figsize=(5.6, 4), layout="constrained")
+    ((_, colour),) = _colours(table.d_sae)
+    _means(ax, table, "parameters", "normalised_mse", colour, _MARKERS[0], "trained")
+    ax.plot(random.groupby("parameters").normalised_mse.mean(), "--", color="0.4", label="random weights")
+    for layer, one in table.groupby("layer"):
+        at = one.parameters.iloc[0], one.normalised_mse.mean()
+        ax.annotate(f"block {layer}", at, xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8)
+    ax.set(xlabel="parameters up to the block", ylabel=NMSE, title="error by depth, at one width")
+    _counts(ax.xaxis)
+    logarithmic(ax.yaxis)
+    return finished(figure, ax)
+
+
 def batch_sizes(curves: pd.DataFrame, table: pd.DataFrame, reference: int) -> Figure:
     """Figure 12: error over training by batch (left), and at the end of it on validation text (right).
 

@@ -72,6 +72,12 @@ def by_subject(budget: SubjectSizes, name: str) -> list[Method]:
     return [_topk(budget, width, ks, budget.topk_lr[name], budget.batch) for width in budget.widths]
 
 
+def each_block(budget: SubjectSizes) -> Method:
+    """What is trained after every block of `budget.deeper`."""
+    deeper = budget.deeper
+    return _topk(budget, deeper.d_sae, (float(deeper.k),), deeper.lr, budget.batch)
+
+
 def subject_sizes(budget: SubjectSizes, site: Site) -> list[Method]:
     """What `by_subject` has for the largest subject."""
     return by_subject(budget, trained(budget.subject))

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from saebook.common.errors import UserError
 from saebook.evaluation.scaling_law import log_slope
+from saebook.papers.topk.scaling import by_block
 from saebook.papers.topk.scaling.budgets import SubjectSizes
 from saebook.subject import random_weights
 from saebook.subject.model import Subject
@@ -52,8 +53,9 @@ def sweep_sizes(
     """The sweep of `methods` by subject, on each subject at the same share of its depth: one table with further columns.
 
     Those are subject, parameters, d_in, layer and weights (a hash). With `control` the weights are random. Raises
-    `UserError` for subjects of one size before anything is trained.
+    `UserError` for subjects of one size, or a block of `budget.deeper` that does not exist, before anything is trained.
     """
+    by_block.places(budget, control)
     subjects = [Subject.load(name) for name in family(budget, control)]
     sizes = [parameters(subject) for subject in subjects]
     if len(set(sizes)) < len(sizes):
