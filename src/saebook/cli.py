@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument(
         "--rates", nargs="+", type=float, metavar="RATE", help="rates to try (default: those of the chapter's plan)"
     )
-    tune.add_argument("--eval-rows", type=int, help="rows of text that choose (default: as many as the tier judges by)")
+    _add_parameters(tune)
 
     compare = command(
         "compare", _compare, "train a chapter's SAEs under every setting of the engine and record how far apart they end",
@@ -356,7 +356,7 @@ def _tune(options: Options) -> int:
 
     from saebook.book import tune
 
-    print(tune.tune(name, options.tier, options.rates or (), options.eval_rows).to_string(index=False))
+    print(tune.tune(name, options.tier, options.rates or (), _given(options)).to_string(index=False))
     return 0
 
 

@@ -45,6 +45,7 @@ def test_budget_holds_what_the_grid_chose(name, tier):
     assert held == record["findings"]["chosen"]
     # The grid was run at this very budget, rates and seeds apart, on seeds that appear in no result.
     same = {field for field in record["parameters"] if not field.endswith("_lr")} - {"seeds", "eval_rows", "beside"}
+    same -= set(record["findings"].get("given", {}))  # the page on tuning names what differs
     assert len(same) > 8 and {k: record["parameters"][k] for k in same} == {k: budget.plain()[k] for k in same}
     assert not set(record["findings"]["seeds"]) & set(budget.seeds)
     tuner = budgets.plan(name).tuner
@@ -86,24 +87,32 @@ def test_chapter_without_rates_to_tune_is_refused():
     assert "gated/fig06_shrinkage" not in tune.tunable()
 
 
-def test_rates_and_rows_that_are_asked_for_are_those_of_the_grid(monkeypatch):
+def test_rates_and_parameters_that_are_asked_for_are_those_of_the_grid_and_kept(monkeypatch):
     seen = {}
 
     def run(self, budget, subject, methods, data):
         seen.update(rates=self.rates, rows=data.eval_rows, held=budget.eval_rows)
-        return tuning.Tuning(pd.DataFrame(), {}, pd.DataFrame({"lr": self.rates}))
+        return tuning.Tuning(pd.DataFrame(), {"tried": 1}, pd.DataFrame({"lr": self.rates}))
 
+    def keep(tier, name, budget, subject, points, findings):
+        kept.append(tuning.Tuning(points, findings, points))
+
+    kept = []
     monkeypatch.setattr(tuning.Tuner, "run", run)
-    monkeypatch.setattr(results, "tuning", lambda *given: None)
-    tune.tune("topk/fig02_activations", "smoke", [0.02, 0.01, 0.02], 4)
+    monkeypatch.setattr(results, "tuning", keep)
+    tune.tune("topk/fig02_activations", "smoke", [0.02, 0.01, 0.02], {"eval_rows": 4, "tokens": 4096})
     assert seen == {"rates": (0.01, 0.02), "rows": 4, "held": 4}
+    assert kept.pop().findings == {"tried": 1, "given": {"eval_rows": 4, "tokens": 4096}}
     tune.tune("topk/fig02_activations", "smoke")
+    assert kept.pop().findings == {"tried": 1}
     assert seen["rates"] == budgets.plan("topk/fig02_activations").tuner.rates
     assert seen["rows"] == budgets.resolve("topk/fig02_activations", "smoke").eval_rows
 
 
-@pytest.mark.parametrize(("rates", "rows"), [([0.01, 0.0], None), ([float("nan")], None), ([], 0)])
-def test_impossible_rate_or_number_of_rows_is_refused_before_anything_runs(monkeypatch, rates, rows):
+@pytest.mark.parametrize(
+    ("rates", "given"), [([0.01, 0.0], {}), ([float("nan")], {}), ([], {"eval_rows": 0}), ([], {"epochs": 3})]
+)
+def test_impossible_rate_or_parameter_is_refused_before_anything_runs(monkeypatch, rates, given):
     monkeypatch.setattr(tuning.Tuner, "run", lambda *given: pytest.fail("the grid was run"))
-    with pytest.raises(UserError, match=r"lr|eval_rows"):
-        tune.tune("topk/fig02_activations", "smoke", rates, rows)
+    with pytest.raises(UserError, match=r"lr|eval_rows|epochs"):
+        tune.tune("topk/fig02_activations", "smoke", rates, given)

@@ -1,7 +1,8 @@
 """Choose the learning rates of a chapter on the tuning seeds, and record the grid beside the results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -22,30 +23,29 @@ def tunable() -> list[str]:
     return [name for name in with_grid if to_tune(name, budgets.resolve(name, sidecar.load(name).tiers()[-1]))]
 
 
-def tune(name: str, tier: str, rates: Sequence[float] = (), eval_rows: int | None = None) -> pd.DataFrame:
+def tune(name: str, tier: str, rates: Sequence[float] = (), given: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Run the grid of chapter `name` at `tier`, record it, and return its scores.
 
     `rates` are tried in place of the plan's own: longer runs want lower ones. Rates that were tried before are read from
-    the store, so a grid whose best rate is its lowest or its highest can be widened. `eval_rows` rows of validation text
-    choose, by default as many as the tier judges by: on a large model measuring takes as long as training, and all rates
-    are measured on the same rows, so fewer tell them apart.
+    the store, so a grid whose best rate is its lowest or its highest can be widened. `given` are parameters in place of the
+    tier's, which the record names: `eval_rows`, as all rates are measured on the same rows and few tell them apart, or
+    `tokens`, where a grid at full length takes longer than what it is for.
 
     Raises `UserError` for a chapter without rates to tune, and for a rate that cannot be trained at.
     """
+    given = dict(given or {})
     plan = budgets.plan(name)
     if plan.tuner is None or plan.methods is None:
         raise UserError(f"nothing to tune for {name}: use one of {', '.join(tunable())}")
-    budget = budgets.resolve(name, tier)
+    budget = budgets.resolve(name, tier, **given)
     assert isinstance(budget, SubjectBudget)
-    if eval_rows is not None:
-        budget = type(budget).checked(name, budget.plain() | {"eval_rows": eval_rows})
-    subject = Subject.load(budget.subject)
     methods = to_tune(name, budget)
     if not methods:
         raise UserError(f"nothing to tune for {name}: {sidecar.load(name).like} has chosen all its rates")
     tuner = replace(plan.tuner, rates=_checked(rates, methods)) if rates else plan.tuner
+    subject = Subject.load(budget.subject)
     grid = tuner.run(budget, subject, methods, plans.data(budget))
-    results.tuning(tier, name, budget, subject, grid.table, grid.findings)
+    results.tuning(tier, name, budget, subject, grid.table, grid.findings | ({"given": given} if given else {}))
     return grid.scores
 
 

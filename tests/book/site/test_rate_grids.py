@@ -1,5 +1,7 @@
 """The tuning page marks the chosen rates, and says which rates are out and why."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -31,6 +33,17 @@ def test_table_marks_one_winner_per_method(home, cells):
     file.write_text(file.read_text().replace("0.04", "0.01", 1))
     marked = [row[1] for row in cells(rate_grids.tables())[2:] if "chosen" in row[1]]
     assert marked == ["0.01 **(chosen)**", "0.04 **(chosen, at the end of the grid)**"]
+
+
+def test_title_names_what_a_grid_was_given_in_place_of_its_tiers_values(home):
+    file = home / "data" / "results" / "cpu" / "gated" / "tuning_fig05_pareto.json"
+    before = rate_grids.tables().splitlines()[0]
+    assert before == "For `gated/fig05_pareto` at tier cpu, measured on 8 rows of text:"
+    record = json.loads(file.read_text())
+    record["findings"]["given"] = {"eval_rows": 8, "tokens": 4096}
+    file.write_text(json.dumps(record))
+    after = rate_grids.tables().splitlines()[0]
+    assert after == "For `gated/fig05_pareto` at tier cpu but with tokens 4096, measured on 8 rows of text:"
 
 
 def test_missing_grids_are_named_and_damaged_ones_are_one_line(home, tmp_path, monkeypatch):

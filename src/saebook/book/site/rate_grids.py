@@ -31,14 +31,20 @@ def _grid(file: Path, tier: str) -> str:
     record = results.checked(file)
     try:
         points, winners = pd.read_csv(file.with_suffix(".csv")), record["findings"]["chosen"]
-        rows = record["parameters"]["eval_rows"]
+        rows, given = record["parameters"]["eval_rows"], record["findings"].get("given", {})
     except (OSError, KeyError, ValueError):
         raise UserError(f"the grid {file} is damaged: restore it and its CSV from git") from None
-    title = f"For `{name}` at tier {tier}, measured on {rows} rows of text"
+    title = f"For `{name}` at tier {tier}{_with(given)}, measured on {rows} rows of text"
     if "d_sae" in winners:
         return f"{title}, without any remedy:\n\n{_shapes(points, winners)}"
     tuner = budgets.plan(name).tuner
     return f"{title}:\n\n{_rates(points, winners, tuner.cost if tuner else tuning.Tuner().cost, file.parent.name)}"
+
+
+def _with(given: dict[str, Any]) -> str:
+    """What a grid was run with in place of its tier's values, in words."""
+    words = [f"{field} {value}" for field, value in given.items() if field != "eval_rows"]
+    return f" but with {', '.join(words)}" if words else ""
 
 
 def _rates(points: pd.DataFrame, winners: dict[str, float], cost: tuning.Cost, paper: str) -> str:
