@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator
 
 from saebook.evaluation.intervals import t_interval
 from saebook.evaluation.scaling_law import JointLaw, PowerLaw
@@ -155,9 +155,13 @@ def by_block(table: pd.DataFrame, random: pd.DataFrame) -> Figure:
     ax.plot(random.groupby("parameters").normalised_mse.mean(), "--", color="0.4", label="random weights")
     for layer, one in table.groupby("layer"):
         at = one.parameters.iloc[0], one.normalised_mse.mean()
-        ax.annotate(f"block {layer}", at, xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8)
+        ax.annotate(f"block {layer}", at, xytext=(0, 10), textcoords="offset points", ha="center", fontsize=8)
     ax.set(xlabel="parameters up to the block", ylabel=NMSE, title="error by depth, at one width")
-    _counts(ax.xaxis)
+    ax.margins(0.12, 0.15)  # room for the names of the first and last block
+    logarithmic(ax.xaxis)
+    ax.xaxis.set_major_locator(FixedLocator(sorted(table.parameters.unique())))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:.3g} M"))
+    ax.xaxis.set_minor_locator(LogLocator(subs=()))
     logarithmic(ax.yaxis)
     return finished(figure, ax)
 
