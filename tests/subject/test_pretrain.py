@@ -4,10 +4,12 @@ import json
 
 import pytest
 import torch
+from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from saebook.common.errors import UserError
 from saebook.subject import pretrain
 from saebook.subject.pretrain import Recipe, tied_cross_entropy
+from saebook.text.tokens import tokens
 
 
 def test_tied_cross_entropy_equals_the_plain_one():
@@ -63,6 +65,23 @@ def test_resumed_run_is_bit_equal(recipe, tmp_path, monkeypatch):
     assert kept["recipe"]["d_model"] == 16 and not (tmp_path / "cut" / "checkpoint.pt").exists()
     with pytest.raises(UserError, match="already holds"):
         pretrain.pretrain(recipe, tmp_path / "cut")
+
+
+def test_weights_are_rounded_when_written_and_measured_as_written(recipe, tmp_path):
+    from safetensors.torch import load_file
+
+    plain = pretrain.pretrain(recipe, tmp_path / "plain")
+    rounded = pretrain.pretrain(recipe.model_copy(update={"stored": "bfloat16"}), tmp_path / "rounded")
+    whole, half = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "rounded"))
+    assert {one.dtype for one in whole.values()} == {torch.float32} and {one.dtype for one in half.values()} == {
+        torch.bfloat16
+    }
+    assert all(torch.equal(one.bfloat16(), half[name]) for name, one in whole.items())
+    assert plain["curve"] == rounded["curve"]
+    assert plain["held_out_loss"] != rounded["held_out_loss"] == pytest.approx(plain["held_out_loss"], abs=0.01)
+    again = GPT2LMHeadModel.from_pretrained(tmp_path / "rounded", dtype=torch.float32)
+    rows = tokens(recipe.source, AutoTokenizer.from_pretrained(tmp_path / "rounded"), "validation", recipe.context)
+    assert pretrain.evaluate(again, torch.from_numpy(rows.astype("int64"))) == pytest.approx(rounded["held_out_loss"])
 
 
 @pytest.mark.parametrize(

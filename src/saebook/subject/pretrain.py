@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -37,7 +37,11 @@ Rate = Annotated[float, Gt(0), Lt(1)]
 
 
 class Recipe(BaseModel):
-    """The recipe of an embedded subject. `tokens` counts repeats; rates are per step. All bounds are stated here."""
+    """The recipe of an embedded subject. `tokens` counts repeats; rates are per step. All bounds are stated here.
+
+    Training is in single precision. `stored` is what the weights are rounded to when they are written, and they are
+    measured as they were written: half the size matters for a model that travels with the book.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -54,6 +58,7 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Ge(0), Lt(1)] = 0.01
     warmup_steps: Count = 100
     decay_share: Annotated[float, Ge(0), Le(1)] = 0.4
+    stored: Literal["float32", "bfloat16"] = "float32"
     seed: Annotated[int, Ge(0), Lt(2**31)] = 0
 
     @model_validator(mode="after")
@@ -236,7 +241,8 @@ def _trained(recipe: Recipe, text: Corpus, folder: Path, device: str, checkpoint
     progress.close()
     seconds = time.monotonic() - begun
     model.config.activation_function = "gelu_new"  # the same function under the name that every reader of GPT-2 knows
-    model.save_pretrained(folder, max_shard_size="15MB")
+    model.to(getattr(torch, recipe.stored)).save_pretrained(folder, max_shard_size="15MB")
+    model.float()
     write_text(folder / "manifest.tsv", "".join(f"{p}\t{h}\n" for p, h in text.manifest.items()))
     record = {
         "recipe": recipe.model_dump(),
