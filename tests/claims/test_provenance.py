@@ -11,6 +11,7 @@ from saebook.common.errors import UserError
 from saebook.common.limits import Budget
 from saebook.subject import packaged
 from saebook.text import sotu
+from saebook.training import run
 
 FIGURE, PLANTED = NAMES = ("gated/fig05_pareto", "checks/planted")
 
@@ -75,6 +76,16 @@ def test_new_architectures_and_methods_of_other_papers_do_not_count(copy):
     (copy / "saebook" / "sae" / "elsewhere.py").write_text(source.replace('@register("relu"', '@register("elsewhere"'))
     (copy / "saebook" / "papers" / "topk" / "method.py").write_text("from saebook.sae import elsewhere\n")
     assert hashes() == before
+
+
+@pytest.mark.parametrize("name", ["e2e/fig01_pareto", "e2e/fig04_layers", "e2e/fig16_width", "e2e/knob_encoders"])
+def test_objectives_count_where_a_plan_trains_with_one(copy, name):
+    assert provenance._END_TO_END == run.END_TO_END
+    named = (name, FIGURE)
+    before = [provenance.parts(one, budgets.resolve(one, "cpu")) for one in named]
+    edited(copy / "saebook/training/objectives.py", CODE)
+    after = [provenance.parts(one, budgets.resolve(one, "cpu")) for one in named]
+    assert [provenance.changed(*pair) for pair in zip(before, after, strict=True)] == [["library"], []]
 
 
 def test_architectures_that_a_page_names_count(copy):

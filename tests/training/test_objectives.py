@@ -267,6 +267,40 @@ def test_logits_never_exist_whole_and_lower_blocks_run_once(small_subject, token
     assert largest.numel <= max(attention, 32 * 300) < 3 * tokens.numel() * 300
 
 
+@pytest.mark.parametrize("kind", ["e2e", "e2e+ds"])
+@pytest.mark.parametrize("site", [("resid_pre", 1), ("mlp_out", 0), ("attn_z", 0)])
+def test_rounded_blocks_leave_terms_and_gradients_close(small_subject, tokens, monkeypatch, kind, site):
+    monkeypatch.setattr(objectives, "_WIDE", 32)
+    monkeypatch.setenv("SAEBOOK_PRECISION", "bf16")
+    place, rounded = small_subject.site(*site), objectives.rounded(small_subject)
+    whole, short = (Reference(small_subject, tokens, place, one) for one in (None, rounded))
+    assert short.x.dtype == torch.float32 and 0 < (short.x - whole.x).norm() < 0.02 * whole.x.norm()
+    noise = torch.randn(3, *whole.x.shape, generator=torch.Generator().manual_seed(5)) * whole.x.std()
+    (terms, exact), (others, close) = (objectives.pull(one.x + 0.5 * noise, one, KINDS[kind]) for one in (whole, short))
+    for name, term in terms.items():
+        assert torch.allclose(others[name], term, rtol=0.05)
+    assert close.dtype == torch.float32 and not torch.equal(close, exact)
+    assert torch.cosine_similarity(close.flatten(), exact.flatten(), 0) > 0.99
+    same = objectives.pull(short.x[None], short, KINDS[kind])[0]
+    assert all(abs(float(term)) < 1e-6 for term in same.values())  # both passes are rounded alike
+
+
+@pytest.mark.parametrize(
+    ("width", "precision", "rounds"), [(33, "bf16", False), (32, "fp32", False), (32, "bf16", True)]
+)
+def test_only_a_wide_model_in_training_is_rounded(small_subject, rows, monkeypatch, width, precision, rounds):
+    monkeypatch.setattr(objectives, "_WIDE", width)
+    monkeypatch.setenv("SAEBOOK_PRECISION", precision)
+    site = small_subject.site("resid_pre", 1)
+    source = RowBuffer(small_subject, site, rows, 64)
+    assert (source.blocks is not None) == rounds
+    (batch,) = source.batches(0, 1)
+    own = small_subject.activations(batch.tokens, site).flatten(0, 1)
+    assert torch.equal(batch.x, own) != rounds
+    assert torch.equal(source.sample(64), batch.x)
+    assert torch.equal(Reference(small_subject, batch.tokens, site).x, own)  # as chapters measure, always
+
+
 def test_downstream_term_needs_a_later_position(small_subject, tokens):
     site = small_subject.site("resid_pre", 2)
     with pytest.raises(UserError, match="earlier layer"):

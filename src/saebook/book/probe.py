@@ -18,7 +18,7 @@ from saebook.text import prose
 from saebook.training import activation_store
 from saebook.training.config import Data, Method
 from saebook.training.loop import TrainState
-from saebook.training.objectives import Reference, members_at_once
+from saebook.training.objectives import Reference, members_at_once, rounded
 
 _ROWS, _STEPS = 32, 4  # how much of each kind of work is measured
 _MOMENTS = 16  # bytes of a parameter in training: itself, its gradient, Adam's two moments
@@ -54,10 +54,11 @@ def of_sweep(
         cost.seconds["subject"] = uncollected * forward_of_training * training.tokens / per_row
     else:
         whole = torch.randint(0, 100, (max(1, training.batch // length), length))
-        batch = Reference(subject, whole, site)
+        blocks = rounded(subject)
+        batch = Reference(subject, whole, site, blocks)
         past = any(method.objective and not method.objective.local for method, _ in missing)
         # What is compared with is made once a batch for all SAEs.
-        once = seconds_of(lambda: Reference(subject, whole, site).clean() if past else subject.activations(whole, site))
+        once = seconds_of(lambda: _pass(Reference(subject, whole, site, blocks), past))
         cost.seconds["subject"] = once * training.steps
     intervention = subject.intervene(rows, site)
     replaced = seconds_of(lambda: intervention.loss(intervention.activations)) / _ROWS
@@ -88,6 +89,12 @@ def of_sweep(
     else:
         cost.memory += 4 * _ROWS * length * per_token
     return cost
+
+
+def _pass(batch: Reference, past: bool) -> None:
+    """What a batch costs besides its SAEs, where some or none of them look past the site."""
+    if past:
+        batch.clean()
 
 
 def _step(stack: SAEStack, batch: torch.Tensor | Reference, method: Method) -> float:

@@ -41,6 +41,13 @@ class Reached:
         nodes = (node for trees in self.definitions.values() for tree in trees for node in ast.walk(tree))
         return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
+    def names(self) -> set[str]:
+        """Every name that the definitions use."""
+        references = _References()
+        for tree in (tree for trees in self.definitions.values() for tree in trees):
+            references.visit(tree)
+        return {name for one in references.names for name in one[:2] if name}
+
 
 def reached(places: Iterable[Place], home: Path) -> Reached:
     """Everything that `places` lead to, in the library at `home`. A name that nothing defines leads nowhere."""

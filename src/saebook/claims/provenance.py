@@ -1,8 +1,8 @@
 """The provenance of a result: one hash for each thing that its numbers depend on, so that a page can say what has changed.
 
 The library counts as far as a notebook reaches it: the modules that its imports and its plan lead to, of the papers' own the
-definitions alone (`claims.definitions`), and the architectures that these name, over syntax trees without docstrings and
-comments. What a page shows besides its numbers
+definitions alone (`claims.definitions`), and the architectures and objectives that these name, over syntax trees without
+docstrings and comments. What a page shows besides its numbers
 (prose, the claims' rows) has hashes of its own, which make the page stale but not the result.
 """
 
@@ -28,6 +28,8 @@ PAGE_ONLY = ("prose", "claims")
 _PLUMBING = (*fingerprint.WITHOUT, "saebook.claims", "saebook.book")  # no numbers come from there
 # Packages that single chapters import: in the lock file they count for those chapters alone. Import name -> pins.
 _FOR_ONE = {"umap": ("umap-learn", "pynndescent")}
+# Imported by name in `training.run`, for methods with an objective alone.
+_OBJECTIVE, _END_TO_END = "Objective", "saebook.training.objectives"
 _OPENED = "book/chapter.py"  # but from what this one calls for every notebook
 
 
@@ -75,6 +77,7 @@ def sources(paper: str, plan: str, code: list[str]) -> dict[str, str]:
     found = definitions.reached([*places, plans], home)
     constants = found.constants() | _constants(script)
     named = [module for name, module in _architectures(home).items() if name in constants]
+    named += [_END_TO_END] * (_OBJECTIVE in found.names())
     files = fingerprint.closure([*found.modules, *named], home, (*_PLUMBING, definitions.PAPERS))
     hashes = {file.relative_to(home).as_posix(): _tree(file.read_text("utf-8")) for file in [*files.values(), opened]}
     for module, written in found.written().items():

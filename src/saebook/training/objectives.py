@@ -17,12 +17,15 @@ from torch import Tensor
 
 from saebook.common.errors import UserError
 from saebook.sae.base import SAEStack
+from saebook.sae.kernels import precision
 from saebook.sae.losses import Losses
+from saebook.subject.blocks import Stopped, WrittenOut
 from saebook.subject.model import Intervention, Site, Subject
 from saebook.subject.unembedding import Unembedding
 from saebook.training.config import Objective
 
 _TOKENS = {"cpu": 4096, "cuda": 131_072}  # tokens that go through the upper blocks at one time
+_WIDE = 256  # width of a language model from which rounding its products is worth it: a narrower one gains a fifth
 
 
 def later_sites(subject: Subject, site: Site) -> list[Site]:
@@ -31,17 +34,39 @@ def later_sites(subject: Subject, site: Site) -> list[Site]:
     return [subject.site("resid_pre", layer) for layer in range(first, subject.n_layers)]
 
 
+def rounded(subject: Subject) -> WrittenOut | None:
+    """The subject's blocks with products in bfloat16, for training alone; None where training keeps single precision too.
+
+    They follow the precision of training (`sae.kernels.precision`) in a wide model on a CPU. Norms, softmax, the residual
+    stream and the unembedding stay in single precision: a KL divergence between rounded logits is mostly rounding.
+    """
+    forward = subject.forward
+    if subject.d_model < _WIDE or subject.device.type != "cpu" or not isinstance(forward, WrittenOut):
+        return None
+    if forward.model.embedding.dtype != torch.float32 or precision.current() == "fp32":
+        return None
+    return WrittenOut(forward.model.to(torch.bfloat16))
+
+
 class Reference:
     """One batch of text as the subject itself processes it: activations at the site, and what becomes of them.
 
-    `x` [N, D] are the activations; the rest is computed when first asked for, once for all SAEs.
+    `x` [N, D] are the activations; the rest is computed when first asked for, once for all SAEs. Both the original pass and
+    those with reconstructions go through `blocks`, by default the subject's own.
     """
 
-    def __init__(self, subject: Subject, tokens: Tensor, site: Site):
+    def __init__(self, subject: Subject, tokens: Tensor, site: Site, blocks: WrittenOut | None = None):
         self.subject, self.tokens, self.site = subject, tokens, site
-        self.intervene: Intervention = subject.intervene(tokens, site)
+        self.intervene: Intervention | Stopped
+        if blocks is None:
+            self.intervene = subject.intervene(tokens, site)
+            reached = self.intervene.activations
+        else:
+            with torch.inference_mode():
+                self.intervene = blocks.stopped_at(tokens.to(subject.device), site)
+            reached = self.intervene.activations.float()
         # Out of inference mode: autograd keeps what enters a product.
-        self.activations = self.intervene.activations.clone()
+        self.activations = reached.clone()
         self.x = self.activations.flatten(0, 1)
         self.later_sites = later_sites(subject, site)
         self._clean: tuple | None = None
@@ -151,7 +176,7 @@ class RowBuffer:
 
     def __init__(self, subject: Subject, site: Site, rows: np.ndarray, batch: int, seed: int = 0):
         self.subject, self.site, self.rows, self.batch, self.seed = subject, site, rows, batch, seed
-        self.count = batch // rows.shape[1]
+        self.count, self.blocks = batch // rows.shape[1], rounded(subject)
         if batch % rows.shape[1] or not 0 < self.count <= len(rows):
             raise UserError(
                 f"a batch of {batch} tokens must be a whole number of rows of {rows.shape[1]} tokens, at most {len(rows)} rows"
@@ -160,13 +185,13 @@ class RowBuffer:
     def sample(self, count: int) -> Tensor:
         """At least `count` activations [n, D] of the first batches, as far as there are, for initialisation."""
         batches = min(math.ceil(count / self.batch), len(self.rows) // self.count)
-        parts = [self.subject.activations(self._tokens(step), self.site).flatten(0, 1) for step in range(batches)]
+        parts = [Reference(self.subject, self._tokens(step), self.site, self.blocks).x for step in range(batches)]
         return torch.cat(parts).clone()
 
     def batches(self, start: int, steps: int) -> Iterator[Reference]:
         """Batches with the numbers from `start` up to `steps`, that one left out."""
         for step in range(start, steps):
-            yield Reference(self.subject, self._tokens(step), self.site)
+            yield Reference(self.subject, self._tokens(step), self.site, self.blocks)
 
     def _tokens(self, step: int) -> Tensor:
         per_pass = len(self.rows) // self.count
