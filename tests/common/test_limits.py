@@ -25,7 +25,7 @@ def test_good_budget_is_frozen_and_plain_again():
         ({"seeds": []}, "seeds must name at least one value"),
         ({"seeds": [0, 0]}, "seeds must not name a value twice"),
         ({"seeds": [0.5]}, "seeds must be a valid integer"),
-        ({"seeds": "abc"}, "seeds must be a valid tuple"),
+        ({"seeds": "abc"}, "seeds must be a list, such as 0,1,2, not .abc."),
         ({"seeds": [10**23]}, "seeds"),
         ({"layer": -1}, "layer must be greater than or equal to 0"),
         ({"layer": "two"}, "layer must be a valid integer"),

@@ -73,6 +73,7 @@ class Budget(BaseModel):
                 known = ", ".join(name for name in cls.model_fields if name != "tier")
                 raise UserError(f"{where}: unknown parameter '{name}': it has {known}") from None
             words = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+            words = words.replace("be a valid tuple", "be a list, such as 0,1,2")
             if not first["loc"]:  # a rule about several parameters names them itself
                 raise UserError(f"{where}: {words}") from None
             given = "" if first["type"] == "missing" else f", not {_short(first['input'])}"
