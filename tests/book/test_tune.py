@@ -100,7 +100,7 @@ def test_rates_and_parameters_that_are_asked_for_are_those_of_the_grid_and_kept(
     kept = []
     monkeypatch.setattr(tuning.Tuner, "run", run)
     monkeypatch.setattr(results, "tuning", keep)
-    tune.tune("topk/fig02_activations", "smoke", [0.02, 0.01, 0.02], {"eval_rows": 4, "tokens": 4096})
+    tune.tune("topk/fig02_activations", "smoke", [0.02, 0.01, 0.02], {"eval_rows": "4", "tokens": 4096})
     assert seen == {"rates": (0.01, 0.02), "rows": 4, "held": 4}
     assert kept.pop().findings == {"tried": 1, "given": {"eval_rows": 4, "tokens": 4096}}
     tune.tune("topk/fig02_activations", "smoke")
@@ -110,9 +110,10 @@ def test_rates_and_parameters_that_are_asked_for_are_those_of_the_grid_and_kept(
 
 
 @pytest.mark.parametrize(
-    ("rates", "given"), [([0.01, 0.0], {}), ([float("nan")], {}), ([], {"eval_rows": 0}), ([], {"epochs": 3})]
+    ("rates", "given"),
+    [([0.01, 0.0], {}), ([float("nan")], {}), ([], {"eval_rows": 0}), ([], {"epochs": 3}), ([], {"tier": "cpu"})],
 )
 def test_impossible_rate_or_parameter_is_refused_before_anything_runs(monkeypatch, rates, given):
     monkeypatch.setattr(tuning.Tuner, "run", lambda *given: pytest.fail("the grid was run"))
-    with pytest.raises(UserError, match=r"lr|eval_rows|epochs"):
+    with pytest.raises(UserError, match=r"lr|eval_rows|epochs|tier"):
         tune.tune("topk/fig02_activations", "smoke", rates, given)

@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from saebook.book import budgets
+from saebook.book.running import parameters
+from saebook.book.running.parameters import Parameter
 from saebook.claims import results
 from saebook.common import sidecar
 from saebook.common.errors import UserError
@@ -15,6 +17,8 @@ from saebook.subject.model import Site, Subject
 from saebook.training import plan as plans
 from saebook.training import tuning
 from saebook.training.sweep import Method
+
+_EVAL_ROWS = Parameter("eval_rows", "int", None, "rows of validation text that are measured on")
 
 
 def tunable() -> list[str]:
@@ -28,16 +32,18 @@ def tune(name: str, tier: str, rates: Sequence[float] = (), given: Mapping[str, 
 
     `rates` are tried in place of the plan's own: longer runs want lower ones. Rates that were tried before are read from
     the store, so a grid whose best rate is its lowest or its highest can be widened. `given` are parameters in place of the
-    tier's, which the record names: `eval_rows`, as all rates are measured on the same rows and few tell them apart, or
-    `tokens`, where a grid at full length takes longer than what it is for.
+    tier's, of those that the notebook has, which the record names: `tokens`, where a grid at full length takes longer than
+    what it is for; and besides them `eval_rows`, as all rates are measured on the same rows and few tell them apart.
 
-    Raises `UserError` for a chapter without rates to tune, and for a rate that cannot be trained at.
+    Raises `UserError` for a chapter without rates to tune, for a rate that cannot be trained at, and for a parameter that
+    does not exist or does not fit.
     """
-    given = dict(given or {})
+    known = [one for one in parameters.of(sidecar.folder() / f"{name}.ipynb") if one.name not in ("tier", "seeds")]
+    asked = parameters.checked([*known, _EVAL_ROWS], dict(given or {}))
     plan = budgets.plan(name)
     if plan.tuner is None or plan.methods is None:
         raise UserError(f"nothing to tune for {name}: use one of {', '.join(tunable())}")
-    budget = budgets.resolve(name, tier, **given)
+    budget = budgets.resolve(name, tier, **asked)
     assert isinstance(budget, SubjectBudget)
     methods = to_tune(name, budget)
     if not methods:
@@ -45,7 +51,7 @@ def tune(name: str, tier: str, rates: Sequence[float] = (), given: Mapping[str, 
     tuner = replace(plan.tuner, rates=_checked(rates, methods)) if rates else plan.tuner
     subject = Subject.load(budget.subject)
     grid = tuner.run(budget, subject, methods, plans.data(budget))
-    results.tuning(tier, name, budget, subject, grid.table, grid.findings | ({"given": given} if given else {}))
+    results.tuning(tier, name, budget, subject, grid.table, grid.findings | ({"given": asked} if asked else {}))
     return grid.scores
 
 
