@@ -70,7 +70,7 @@ def test_budget_of_every_site_is_what_the_grid_chose(tier):
     assert tuning.chosen(tuning.scores(table)) == record["findings"]["chosen"]
 
 
-@pytest.mark.parametrize("tier", ["cpu", "gpu"])
+@pytest.mark.parametrize("tier", ["cpu", "overnight", "gpu"])
 def test_shape_at_which_latents_die_is_what_the_grid_chose(tier):
     record, table = recorded("topk/fig15_dead_latents", tier)
     budget = budgets.resolve("topk/fig15_dead_latents", tier)

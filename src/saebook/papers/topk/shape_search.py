@@ -18,7 +18,7 @@ DEADLY = 0.25  # the share that has to die without a remedy for the question to 
 
 @dataclass(frozen=True)
 class ShapeSearch(Tuner):
-    """Tries every width, k and rate."""
+    """Tries every k and rate at each width, from the narrowest up to the first at which enough latents die (`deadly`)."""
 
     rates: tuple[float, ...] = (3e-3, 1e-2, 2e-2)
     d_sae: tuple[int, ...] = (1024, 2048, 4096)
@@ -27,18 +27,16 @@ class ShapeSearch(Tuner):
     def run(self, budget: Any, subject: Subject, methods: list[Method], data: Data) -> Tuning:
         site, data, parts = subject.site(budget.site, budget.layer), choosing(data), []
         (without,) = [method for method in methods if method.name.startswith("neither")]
-        for d_sae, k, rate in itertools.product(self.d_sae, self.k, self.rates):
-            method = replace(
-                without,
-                d_sae=d_sae,
-                sparsities=(float(k),),
-                training=replace(without.training, lr=rate),
-                name="neither",
-            )
-            runs = sweep(subject, site, [method], list(self.seeds), data).table
-            curves = histories(runs)
-            last = curves[curves.step == curves.step.max()].set_index("seed").dead
-            parts.append(runs.assign(lr=rate, dead=runs.seed.map(last)))
+        for d_sae in sorted(self.d_sae):
+            for k, rate in itertools.product(self.k, self.rates):
+                training = replace(without.training, lr=rate)
+                method = replace(without, d_sae=d_sae, sparsities=(float(k),), training=training, name="neither")
+                runs = sweep(subject, site, [method], list(self.seeds), data).table
+                curves = histories(runs)
+                last = curves[curves.step == curves.step.max()].set_index("seed").dead
+                parts.append(runs.assign(lr=rate, dead=runs.seed.map(last)))
+            if len(_enough(_at_best_rates(pd.concat(parts)))):
+                break  # a wider one would not be chosen
         table = pd.concat(parts, ignore_index=True)
         findings = {"rates": self.rates, "seeds": self.seeds, "chosen": deadly(table)}
         return Tuning(table, findings, dead_scores(table))
@@ -55,8 +53,17 @@ def deadly(table: pd.DataFrame) -> dict[str, float]:
 
     Where nowhere enough die, the one where most do.
     """
-    scored = dead_scores(table)
-    best = scored.loc[scored.groupby(["d_sae", "k"]).normalised_mse.idxmin()]
-    enough = best[best.dead >= DEADLY].sort_values(["d_sae", "k"], ascending=[True, False])
+    best = _at_best_rates(table)
+    enough = _enough(best)
     row = enough.iloc[0] if len(enough) else best.iloc[int(best.dead.argmax())]
     return {"d_sae": int(row.d_sae), "k": int(row.k), "lr": float(row.lr)}
+
+
+def _at_best_rates(table: pd.DataFrame) -> pd.DataFrame:
+    scored = dead_scores(table)
+    return scored.loc[scored.groupby(["d_sae", "k"]).normalised_mse.idxmin()]
+
+
+def _enough(best: pd.DataFrame) -> pd.DataFrame:
+    """Those of the rows where enough latents die, the one to be chosen first."""
+    return best[best.dead >= DEADLY].sort_values(["d_sae", "k"], ascending=[True, False])
