@@ -372,9 +372,10 @@ def _compare(options: Options) -> int:
 
 
 def _subject_train(options: Options) -> int:
-    from saebook.subject import pretrain
+    from saebook.subject.pretraining import pretrain
+    from saebook.subject.pretraining.subject_recipe import Recipe
 
-    folder, recipe = pretrain.embedded_folder(options.name), pretrain.Recipe.read(options.set)
+    folder, recipe = pretrain.embedded_folder(options.name), Recipe.read(options.set)
     done = pretrain.pretrain(recipe, folder, options.device)
     print(f"{options.name}: validation loss {done['held_out_loss']:.3f} nats per token in {done['seconds']} s")
     return 0

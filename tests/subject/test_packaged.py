@@ -9,10 +9,11 @@ import torch
 
 from saebook.common import paths
 from saebook.common.errors import UserError
-from saebook.subject import packaged, pretrain, validation
+from saebook.subject import packaged, validation
 from saebook.subject.blocks import WrittenOut
 from saebook.subject.model import Subject
 from saebook.subject.packaged import PackagedModel
+from saebook.subject.pretraining import pretrain
 from saebook.text.wheels import Wheel
 
 TINY = PackagedModel(Wheel("tiny", "1.0", "0" * 64, 3), "tiny/tiny.gguf", "<|endoftext|>", context=24, leave_out=2)

@@ -3,7 +3,8 @@
 import pytest
 
 from saebook.common.errors import UserError
-from saebook.subject import pretrain, validation
+from saebook.subject import validation
+from saebook.subject.pretraining import pretrain
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from saebook.common.files import write_text
 from saebook.common.progress import bar
 from saebook.subject import packaged
 from saebook.subject.model import Subject
-from saebook.subject.pretrain import embedded_folder
+from saebook.subject.pretraining.pretrain import embedded_folder
 from saebook.text import ngrams
 
 _SAMPLE = 512  # rows of a source on which a packaged subject is measured: 65 thousand tokens

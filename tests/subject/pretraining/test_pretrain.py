@@ -1,4 +1,4 @@
-"""Pretraining: the exact tied loss, the schedule, bit-equal resumption, and recipes that are refused."""
+"""Pretraining: bit-equal resumption, rounded weights, and runs that are refused or leave nothing behind."""
 
 import json
 
@@ -7,29 +7,9 @@ import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from saebook.common.errors import UserError
-from saebook.subject import pretrain
-from saebook.subject.pretrain import Recipe, tied_cross_entropy
+from saebook.subject.pretraining import pretrain
+from saebook.subject.pretraining.subject_recipe import Recipe
 from saebook.text.tokens import tokens
-
-
-def test_tied_cross_entropy_equals_the_plain_one():
-    generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(1100, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(50, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-    targets = torch.randint(0, 50, (1100,), generator=generator)
-    plain = torch.nn.functional.cross_entropy(hidden @ weight.T, targets)
-    expected = torch.autograd.grad(3 * plain, (hidden, weight))
-    tied = tied_cross_entropy(hidden, weight, targets)
-    assert tied.item() == pytest.approx(plain.item(), rel=1e-12)
-    for a, b in zip(torch.autograd.grad(3 * tied, (hidden, weight)), expected, strict=True):
-        assert torch.allclose(a, b, rtol=1e-9, atol=1e-14)
-
-
-def test_longer_run_begins_like_a_shorter_one():
-    short, long = Recipe(tokens=4_000_000), Recipe(tokens=8_000_000)
-    same = round(0.6 * short.steps()) - 1
-    assert [short.rate(s) for s in range(same)] == [long.rate(s) for s in range(same)]
-    assert short.rate(0) == 0.01 and short.rate(same) == 1.0 and short.rate(short.steps() - 1) < 0.01
 
 
 @pytest.fixture
@@ -82,32 +62,6 @@ def test_weights_are_rounded_when_written_and_measured_as_written(recipe, tmp_pa
     again = GPT2LMHeadModel.from_pretrained(tmp_path / "rounded", dtype=torch.float32)
     rows = tokens(recipe.source, AutoTokenizer.from_pretrained(tmp_path / "rounded"), "validation", recipe.context)
     assert pretrain.evaluate(again, torch.from_numpy(rows.astype("int64"))) == pytest.approx(rounded["held_out_loss"])
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ([("layers", "0")], "recipe field layers should be greater than 0, not '0'"),
-        ([("d_model", "7")], "d_model must be a multiple of heads"),
-        ([("context", "0")], "recipe field context should be greater than or equal to 2, not '0'"),
-        ([("vocabulary", "10")], "recipe field vocabulary should be greater than 256, not '10'"),
-        ([("tokens", "0")], "recipe field tokens should be greater than 0, not '0'"),
-        ([("tokens", "100")], "tokens must fill one step of 4096, and are 100"),
-        ([("tokens", "many")], "recipe field tokens should be a valid integer"),
-        ([("muon_lr", "nan")], "recipe field muon_lr"),
-        ([("muon_lr", "-1")], "recipe field muon_lr should be greater than 0"),
-        ([("colour", "red")], "a recipe has no field 'colour': it has source, vocabulary"),
-    ],
-)
-def test_bad_recipe_is_refused_in_one_line(fields, words):
-    with pytest.raises(UserError) as raised:
-        Recipe.read(fields)
-    assert words in str(raised.value) and "\n" not in str(raised.value)
-
-
-def test_recipe_is_read_from_text():
-    recipe = Recipe.read([("d_model", "64"), ("muon_lr", "1e-2"), ("source", "folder:x")])
-    assert (recipe.d_model, recipe.muon_lr, recipe.source, recipe.layers) == (64, 0.01, "folder:x", 4)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/absolute", "", "a/b", ".hidden", "x" * 100, "two words"])

@@ -10,14 +10,11 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor
 
 from saebook.common import hardware, paths
@@ -25,102 +22,11 @@ from saebook.common.errors import UserError
 from saebook.common.files import write_text, write_whole
 from saebook.common.progress import bar
 from saebook.subject import packaged
+from saebook.subject.pretraining.muon import Muon
+from saebook.subject.pretraining.subject_recipe import Recipe
+from saebook.subject.pretraining.tied_head import tied_cross_entropy
 from saebook.text.sources import Corpus, corpus
 from saebook.text.tokens import tokenizer_hash, tokens, train_tokenizer
-
-_CHUNK = 512  # positions whose logits exist at one time: 8 MB at V 4096, so that they stay in the processor's cache
-
-
-Width = Annotated[int, Gt(0), Le(2**16)]
-Count = Annotated[int, Gt(0), Lt(10**13)]
-Rate = Annotated[float, Gt(0), Lt(1)]
-
-
-class Recipe(BaseModel):
-    """The recipe of an embedded subject. `tokens` counts repeats; rates are per step. All bounds are stated here.
-
-    Training is in single precision. `stored` is what the weights are rounded to when they are written, and they are
-    measured as they were written: half the size matters for a model that travels with the book.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    source: str = "environment"
-    vocabulary: Annotated[int, Gt(256), Le(2**20)] = 4096  # the 256 bytes and the end of text at least
-    context: Annotated[int, Ge(2), Le(2**15)] = 128
-    d_model: Width = 128
-    layers: Annotated[int, Gt(0), Le(1000)] = 4
-    heads: Width = 4
-    tokens: Count = 30_000_000
-    rows_per_step: Width = 32
-    muon_lr: Rate = 0.02
-    adam_lr: Rate = 3e-3
-    weight_decay: Annotated[float, Ge(0), Lt(1)] = 0.01
-    warmup_steps: Count = 100
-    decay_share: Annotated[float, Ge(0), Le(1)] = 0.4
-    stored: Literal["float32", "bfloat16"] = "float32"
-    seed: Annotated[int, Ge(0), Lt(2**31)] = 0
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.d_model % self.heads:
-            raise ValueError(f"d_model must be a multiple of heads, and {self.d_model} is not one of {self.heads}")
-        if not self.steps():
-            raise ValueError(f"tokens must fill one step of {self.rows_per_step * self.context}, and are {self.tokens}")
-        return self
-
-    @classmethod
-    def read(cls, fields: Iterable[tuple[str, str]]) -> "Recipe":
-        """A recipe from `(field, text)` pairs. Raises `UserError` with one line that names the field and its bound."""
-        given = dict(fields)
-        if unknown := sorted(set(given) - set(cls.model_fields)):
-            raise UserError(f"a recipe has no field '{unknown[0]}': it has {', '.join(cls.model_fields)}")
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            words = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            if not first["loc"]:
-                raise UserError(f"recipe: {words}") from None
-            raise UserError(f"recipe field {first['loc'][0]} {words}, not '{first['input']}'") from None
-
-    def steps(self) -> int:
-        return self.tokens // (self.rows_per_step * self.context)
-
-    def rate(self, step: int) -> float:
-        """Share of the peak learning rate at a step."""
-        decay = max(1, round(self.decay_share * self.steps()))
-        return min(1.0, (step + 1) / self.warmup_steps, (self.steps() - step) / decay)
-
-
-class _TiedCrossEntropy(torch.autograd.Function):
-    """Mean cross-entropy of `hidden @ weight.T` that never holds all logits; the forward pass computes both gradients."""
-
-    @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        count = len(hidden)
-        d_hidden, d_weight, total = torch.empty_like(hidden), torch.zeros_like(weight), hidden.new_zeros(())
-        for first in range(0, count, _CHUNK):
-            part = slice(first, first + _CHUNK)
-            logits = hidden[part] @ weight.T
-            norm = logits.logsumexp(1, keepdim=True)
-            total += (norm - logits.gather(1, targets[part, None])).sum()
-            probabilities = logits.sub_(norm).exp_().div_(count)
-            probabilities.scatter_add_(1, targets[part, None], probabilities.new_full((len(norm), 1), -1 / count))
-            torch.mm(probabilities, weight, out=d_hidden[part])
-            d_weight.addmm_(probabilities.T, hidden[part])
-        ctx.save_for_backward(d_hidden, d_weight)
-        return total / count
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * grad, d_weight * grad, None
-
-
-def tied_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Mean CE of a tied head. `hidden` [N, D], `weight` [V, D], `targets` [N]; equals `F.cross_entropy(hidden @ weight.T, targets)`."""
-    return _TiedCrossEntropy.apply(hidden, weight, targets)
 
 
 def next_token_loss(model, rows: Tensor) -> Tensor:
@@ -195,7 +101,7 @@ def _trained(recipe: Recipe, text: Corpus, folder: Path, device: str, checkpoint
     matrices = [p for p in model.transformer.h.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in matrices)]
     optimisers = [
-        torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=recipe.weight_decay, momentum=0.95, nesterov=True),
+        Muon(matrices, recipe.muon_lr, recipe.weight_decay),
         torch.optim.AdamW(others, lr=recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
     peaks = [recipe.muon_lr, recipe.adam_lr]
