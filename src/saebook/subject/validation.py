@@ -15,17 +15,19 @@ from saebook.subject import packaged
 from saebook.subject.model import Subject
 from saebook.subject.pretraining.pretrain import embedded_folder
 from saebook.text import ngrams
+from saebook.text.sources import parts
 
 _SAMPLE = 512  # rows of a source on which a packaged subject is measured: 65 thousand tokens
 _SOURCES, _CONTEXT = ("sotu", "environment"), 128
+_OWN = "prose-4l128"  # the embedded subject that others are set beside
 _PROMPTS = ("The function returns", "If the input is a matrix,", "This parameter controls")
 
 
 def evidence(name: str) -> dict:
     """Measure the subject `name` on validation rows and write ``data/subjects/NAME/EVIDENCE.json``.
 
-    An embedded subject is measured on every validation row of the text that it was trained on, a packaged one by
-    `on_text`. Raises `UserError` when an embedded subject has no readable recipe, a packaged one has not been fetched, or
+    An embedded subject is measured on every validation row of the text that it was trained on, and on the parts of a
+    mixture by `by_text`; a packaged one by `on_text`. Raises `UserError` when an embedded subject has no readable recipe, a packaged one has not been fetched, or
     our loss and the Hugging Face implementation's differ beyond float precision.
     """
     from transformers import GPT2LMHeadModel
@@ -55,6 +57,8 @@ def evidence(name: str) -> dict:
         "held_out_tokens": int(validation.size),
         "train_tokens": int(train.size),
         "weights_hash": subject.weights_hash,
+        "own": _OWN,
+        "texts": by_text(subject, source),
         "samples": _samples(model, subject.tokenizer),
     }
     write_text(folder / "EVIDENCE.json", json.dumps(measured, indent=1) + "\n")
@@ -65,7 +69,7 @@ def _of_packaged(name: str) -> dict:
     """A packaged subject on two kinds of text, beside our own subject and counting models, in bits per byte."""
     from transformers import AutoModelForCausalLM
 
-    subject, own = Subject.load(name, device="cpu"), Subject.load("prose-4l128", device="cpu")
+    subject, own = Subject.load(name, device="cpu"), Subject.load(_OWN, device="cpu")
     leave_out = packaged.PACKAGED[name].leave_out
     texts = {source: on_text(subject, source, own, leave_out) for source in _SOURCES}
     some = _sample(subject, _SOURCES[0])[:16]
@@ -95,15 +99,35 @@ def on_text(subject: Subject, source: str, own: Subject, leave_out: int) -> dict
     train = subject.rows(source, "train", _CONTEXT)
     counted = ngrams.baselines(train, rows.numpy(), len(subject.tokenizer))
     per_token = bytes_per_token(subject.tokenizer, rows[:, 1:]) * math.log(2)
-    theirs = _sample(own, source)
-    own_bits = float(_losses(own, theirs).mean()) / math.log(2) / bytes_per_token(own.tokenizer, theirs[:, 1:])
     return {
         "tokens": rows.numel(), "loss": float(losses.mean()), "bits_per_byte": float(losses.mean()) / per_token,
         **{f"{name}_bits_per_byte": loss / per_token for name, loss in counted.items()},
-        "own_bits_per_byte": own_bits, "train_tokens": int(train.size),
+        "own_bits_per_byte": _bits_per_byte(own, source), "train_tokens": int(train.size),
         "loss_by_position": [round(one, 4) for one in losses.mean(0)[:16].tolist()],
         "loss_after_left_out": float(losses[:, leave_out:].mean()),
     }  # fmt: skip
+
+
+def by_text(subject: Subject, source: str) -> dict[str, dict[str, float]]:
+    """Bits per byte of validation text under `subject` and under `prose-4l128`, on each part of a mixture by itself.
+
+    On `_SAMPLE` rows of each. A mean over a mixture does not say on which of its texts a model is the better one. Of a
+    source that is not a mixture there is nothing to tell apart, and the answer is empty.
+    """
+    named = parts(source)
+    if len(named) == 1:
+        return {}
+    own = Subject.load(_OWN, device="cpu")
+    return {
+        one: {"bits_per_byte": _bits_per_byte(subject, one), "own_bits_per_byte": _bits_per_byte(own, one)}
+        for one in named
+    }
+
+
+def _bits_per_byte(subject: Subject, source: str) -> float:
+    rows = _sample(subject, source)
+    per_token = bytes_per_token(subject.tokenizer, rows[:, 1:]) * math.log(2)
+    return float(_losses(subject, rows).mean()) / per_token
 
 
 def bytes_per_token(tokenizer, rows: torch.Tensor) -> float:

@@ -22,7 +22,7 @@ def test_every_part_is_written(home, tmp_path, rows):
     assert set(made) == {
         "counts.html", "headlines.html", "ledger.html", "subject.md", "tuning.md", "choices.md", "settings.md", "status.html",
             "packaged_subject.md", "verdicts.md", "corrections.md", "bets.md", "forest.html", "course.md", "features.html",
-            "rating_key.md", "course_text.md", "subject_family.md", "stronger_subject.md",
+            "rating_key.md", "course_text.md", "subject_family.md", "deeper_subject.md",
         *(f"speed_{part}.md" for part in (
             "answer", "targets", "steps", "sweep", "e2e", "evaluation", "learning", "growth", "floor", "machine",
         )),
@@ -38,6 +38,17 @@ def test_subject_page_has_its_losses_and_its_last_point(home, cells):
     assert "12,345 parameters" in text and "1.450 bits per byte" in text and "112,768 tokens" in text
     assert losses["1,100"] == "6.150" and "100" in losses
     assert "Returns a" in text and "names" in text
+
+
+def test_subject_of_a_mixture_is_shown_on_each_text_beside_another(home, cells):
+    folder = home / "data" / "subjects" / fragments.SUBJECT
+    seen = json.loads((folder / "EVIDENCE.json").read_text())
+    assert "bits per byte of validation text" not in fragments.subject(folder)
+    seen |= {"own": "other", "texts": {"sotu": {"bits_per_byte": 1.25, "own_bits_per_byte": 2.5}}}
+    (folder / "EVIDENCE.json").write_text(json.dumps(seen))
+    text = fragments.subject(folder)
+    assert ["bits per byte of validation text", "presidents' messages"] in cells(text)
+    assert ["the subject", "1.250"] in cells(text) and ["`other`", "2.500"] in cells(text)
 
 
 def test_subject_without_evidence_says_so_and_a_damaged_record_is_one_line(home):

@@ -25,7 +25,7 @@ from saebook.common.names import TIERS
 from saebook.common.templates import render
 
 SUBJECT, PACKAGED = "prose-4l128", "smollm2-135m"
-FAMILY, STRONGER = ("prose-4l32", "prose-4l64", SUBJECT), "prose-6l256"
+FAMILY, DEEPER = ("prose-4l32", "prose-4l64", SUBJECT), "prose-6l256"
 _TEXTS = {"sotu": "presidents' messages", "environment": "prose of Python packages"}
 
 
@@ -39,7 +39,7 @@ def generate(staging: Path, states: Sequence[State], rows: Sequence[Standing]) -
         "counts.html": claim_tables.counts(rows), "headlines.html": claim_tables.headlines(rows, chapters),
         "forest.html": forest.plot(rows, chapters), "bets.md": claim_tables.bet_on(rows, chapters), "ledger.html": claim_tables.table(rows, chapters), "corrections.md": claim_tables.corrections(rows),
         "verdicts.md": rules.meanings(), "subject.md": subject(paths.data() / "subjects" / SUBJECT),
-        "stronger_subject.md": subject(paths.data() / "subjects" / STRONGER),
+        "deeper_subject.md": subject(paths.data() / "subjects" / DEEPER),
         "subject_family.md": family([paths.data() / "subjects" / name for name in FAMILY]),
         "packaged_subject.md": packaged_subject(paths.data() / "subjects" / PACKAGED),
         "tuning.md": rate_grids.tables(), "choices.md": choices.table(), "settings.md": settings.tables(),
@@ -157,8 +157,22 @@ def _evidence(seen: dict[str, Any] | None) -> list[str]:
         markdown_table(["model", "nats per token, validation"], [[name, f"{loss:.4f}"] for name, loss in losses]),
         f"Measured on {seen['held_out_tokens']:,} tokens of validation documents; the subject's loss is "
         f"{seen['bits_per_byte']:.3f} bits per byte of text.\n",
+        *_by_text(seen.get("own", ""), seen.get("texts", {})),
         "What it writes, at a fixed seed. The prompts end at the bar:\n",
         *(_fenced(f"{sample['prompt']} |{sample['text']}") for sample in seen["samples"]),
+    ]
+
+
+def _by_text(own: str, texts: dict[str, dict[str, float]]) -> list[str]:
+    """A model trained on a mixture, on each text by itself, beside another subject."""
+    if not texts:
+        return []
+    lines = [
+        ["the subject", *(f"{text['bits_per_byte']:.3f}" for text in texts.values())],
+        [f"`{own}`", *(f"{text['own_bits_per_byte']:.3f}" for text in texts.values())],
+    ]
+    return [
+        markdown_table(["bits per byte of validation text", *(_TEXTS.get(source, source) for source in texts)], lines)
     ]
 
 
