@@ -1,6 +1,6 @@
 """Muon (Jordan 2024) for matrices, with its orthogonalisation in the parameters' own precision.
 
-`torch.optim.Muon` orthogonalises in bfloat16. A processor without bfloat16 products takes fifty times as long for that as for
+`torch.optim.Muon` orthogonalises in bfloat16. A processor without bfloat16 products takes tens of times as long for that as for
 single precision: more time than for the gradients themselves.
 """
 
