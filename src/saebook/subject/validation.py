@@ -17,7 +17,7 @@ from saebook.subject.pretraining.pretrain import embedded_folder
 from saebook.text import ngrams
 from saebook.text.sources import parts
 
-_SAMPLE = 512  # rows of a source on which a packaged subject is measured: 65 thousand tokens
+_SAMPLE = 512  # rows of one source on which bits per byte are measured: 65 thousand tokens
 _SOURCES, _CONTEXT = ("sotu", "environment"), 128
 _OWN = "prose-4l128"  # the embedded subject that others are set beside
 _PROMPTS = ("The function returns", "If the input is a matrix,", "This parameter controls")
@@ -27,8 +27,8 @@ def evidence(name: str) -> dict:
     """Measure the subject `name` on validation rows and write ``data/subjects/NAME/EVIDENCE.json``.
 
     An embedded subject is measured on every validation row of the text that it was trained on, and on the parts of a
-    mixture by `by_text`; a packaged one by `on_text`. Raises `UserError` when an embedded subject has no readable recipe, a packaged one has not been fetched, or
-    our loss and the Hugging Face implementation's differ beyond float precision.
+    mixture by `by_text`; a packaged one by `on_text`. Raises `UserError` when an embedded subject has no readable recipe,
+    a packaged one has not been fetched, or our loss and the Hugging Face implementation's differ beyond float precision.
     """
     from transformers import GPT2LMHeadModel
 
@@ -125,6 +125,7 @@ def by_text(subject: Subject, source: str) -> dict[str, dict[str, float]]:
 
 
 def _bits_per_byte(subject: Subject, source: str) -> float:
+    """Bits per byte on `_SAMPLE` rows of a source, each under the subject's own tokenizer."""
     rows = _sample(subject, source)
     per_token = bytes_per_token(subject.tokenizer, rows[:, 1:]) * math.log(2)
     return float(_losses(subject, rows).mean()) / per_token

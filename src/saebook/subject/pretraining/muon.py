@@ -10,11 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-_QUINTIC = (
-    3.4445,
-    -4.7750,
-    2.0315,
-)  # Jordan's coefficients: steep at zero, and singular values end between 0.7 and 1.2
+# Jordan's coefficients: steep at zero, and singular values end between 0.7 and 1.2.
+_QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -29,7 +26,7 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; a step is `lr` sqrt(max(1, m / n)) long in every singular direction of [m, n]."""
+    """Nesterov momentum, orthogonalised: a step is about `lr` sqrt(max(1, m / n)) long in every singular direction of [m, n]."""
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.95):
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
