@@ -36,8 +36,20 @@ def test_a_gpu_needs_no_probe(monkeypatch):
     assert precision.current("cuda") == "bf16"
 
 
-def test_probe_measures_a_ratio():
-    assert 0.05 < precision.probe() < 50
+@pytest.mark.parametrize("gain", [0.01, 2.0])  # the first was measured on a processor without bfloat16 products
+def test_probe_is_the_ratio_of_the_fastest_rounds(monkeypatch, gain):
+    clock, rounds = [0.0], {"fp32": [], "bf16": []}
+
+    def product(x, W, asked):
+        assert x.dtype == W.dtype == torch.float32 and x.shape[1] == W.shape[0]
+        rounds[asked].append(1)
+        slowed = 1 + len(rounds[asked]) % 3  # other work on the machine, in two rounds of three
+        clock[0] += slowed * {"fp32": 1.0, "bf16": 1 / gain}[asked]
+
+    monkeypatch.setattr(precision, "encoder_product", product)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    assert precision.probe() == pytest.approx(gain)
+    assert len(rounds["fp32"]) == len(rounds["bf16"]) >= 3
 
 
 def test_products_round_their_inputs_only_when_asked():
