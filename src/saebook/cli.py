@@ -267,7 +267,8 @@ def _estimate(options: Options) -> int:
 
     at_once, threads = parallel.share()
     torch.set_num_threads(threads)  # what a notebook of the book would have
-    print("\n".join(estimate.table(list(estimate.estimate(options.tier, names)), at_once)))
+    for line in estimate.table(estimate.estimate(options.tier, names), at_once):
+        print(line, flush=True)  # a large model takes a while to probe
     return 0
 
 

@@ -69,7 +69,7 @@ def test_shared_runs_and_the_corpus_are_paid_once(quick):
     assert (first.trains, first.stored, first.total) == (80, 0, 218.0)  # at the neurons and beside them
     assert (second.trains, second.stored, second.total) == (0, 80, 1.0)
     assert (checks.trains, checks.total) == (0, 1.0)
-    lines = estimate.table([first, second, checks], 2)
+    lines = list(estimate.table([first, second, checks], 2))
     assert any("in all" in line and "220 s" in line for line in lines) and "(+80 stored)" in lines[2]
     assert any("2 at a time" in line and "219 s" in line for line in lines)  # the checks beside Figure 5, then Figure 6
 
@@ -84,7 +84,7 @@ def test_model_to_download_is_named(quick, monkeypatch):
     (paper,) = estimate.estimate("paper", ["gated/fig05_pareto"])
     data_set = "the data set EleutherAI/the_pile_deduplicated, streamed to at most 3.1 GB of tokens"
     assert paper.download == f"the model EleutherAI/pythia-2.8b (5.3 GB) and {data_set}"
-    assert "not known before its subject is here" in estimate.table([paper], 1)[1]
+    assert "not known before its subject is here" in list(estimate.table([paper], 1))[1]
 
 
 def test_saes_to_download_are_named(quick, monkeypatch):
@@ -127,3 +127,52 @@ def test_activations_on_disk_or_collected_before_cost_nothing(small_subject, tex
     monkeypatch.setenv("SAEBOOK_ACTIVATIONS_GIB", "0")
     nothing_kept = set()
     assert [share(site, done=nothing_kept) for _ in range(2)] == [1.0, 1.0]
+
+
+def test_a_line_is_there_before_the_next_chapter_is_probed():
+    made = []
+
+    def estimates():
+        for name in ("first", "second"):
+            made.append(name)
+            yield estimate.Estimate(name, {"start": 1.0})
+
+    lines = estimate.table(estimates(), 1)
+    assert next(lines).startswith("notebook") and made == []
+    assert next(lines).startswith("first") and made == ["first"]
+    assert [line.split()[0] for line in lines][:2] == ["second", "in"]
+
+
+def test_long_work_is_measured_once_and_short_work_three_times(monkeypatch):
+    clock = Clock(monkeypatch)
+    assert probe.seconds_of(clock.work(5.0)) == 5.0 and clock.done == 2  # once to warm up
+    assert probe.seconds_of(clock.work(0.1)) == pytest.approx(0.1) and clock.done == 2 + 4
+
+
+def test_a_large_model_is_probed_on_few_rows(monkeypatch):
+    clock = Clock(monkeypatch)
+
+    class Slow:
+        def __init__(self, seconds):
+            self.seconds = seconds
+
+        def activations(self, rows, site):
+            clock.work(self.seconds * len(rows))()
+
+    for seconds, expected in [(0.001, 32), (0.3, 3), (7.0, 1)]:
+        rows, row = probe._pass_of(Slow(seconds), None, 8)
+        assert rows.shape == (expected, 8) and row == pytest.approx(seconds)
+
+
+class Clock:
+    """A clock that only the work moves."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.done = 0.0, 0
+        monkeypatch.setattr(probe.time, "perf_counter", lambda: self.now)
+
+    def work(self, seconds):
+        def run():
+            self.now, self.done = self.now + seconds, self.done + 1
+
+        return run

@@ -6,7 +6,7 @@ same estimate will have made, cost nothing.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -187,23 +187,28 @@ def megabytes(count: float) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
 
 
-def table(estimates: Sequence[Estimate], at_once: int) -> list[str]:
-    """The estimates as lines for a terminal; the book runs `at_once` notebooks at a time."""
-    lines = [f"{'notebook':32s} {'time':>8s} {'memory':>8s} {'disk':>8s}  trains  download"]
-    lines += [_line(one) for one in estimates]
-    if not any(one.known for one in estimates):
-        return lines
+def table(estimates: Iterable[Estimate], at_once: int) -> Iterator[str]:
+    """The estimates as lines for a terminal, each as soon as it is made; the book runs `at_once` notebooks at a time."""
+    yield f"{'notebook':32s} {'time':>8s} {'memory':>8s} {'disk':>8s}  trains  download"
+    made = []
+    for one in estimates:
+        made.append(one)
+        yield _line(one)
+    if any(one.known for one in made):
+        yield from _in_all(made, at_once)
+
+
+def _in_all(estimates: Sequence[Estimate], at_once: int) -> Iterator[str]:
     whole = sum(one.total for one in estimates)
     most, disk = max(one.memory for one in estimates), sum(one.disk for one in estimates)
-    lines.append(f"{'in all':32s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(disk):>8s}")
+    yield f"{'in all':32s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(disk):>8s}"
     if at_once > 1:
         wall = parallel.wall(parallel.jobs({one.name: one.total for one in estimates}), at_once)
         label = f"as a book, {at_once} at a time"
-        lines.append(f"{label:32s} {wall:6.0f} s, rendering and what pages compute besides training")
+        yield f"{label:32s} {wall:6.0f} s, rendering and what pages compute besides training"
     by_kind = {kind: sum(one.seconds.get(kind, 0.0) for one in estimates) for kind in _KINDS}
-    lines.append("of which " + ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in by_kind.items() if seconds))
-    lines.append(f"on {hardware.device('cuda' if torch.cuda.is_available() else 'cpu')}")
-    return lines
+    yield "of which " + ", ".join(f"{kind} {seconds:.0f} s" for kind, seconds in by_kind.items() if seconds)
+    yield f"on {hardware.device('cuda' if torch.cuda.is_available() else 'cpu')}"
 
 
 def _line(one: Estimate) -> str:

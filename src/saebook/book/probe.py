@@ -20,7 +20,9 @@ from saebook.training.config import Data, Method
 from saebook.training.loop import TrainState
 from saebook.training.objectives import Reference, members_at_once, rounded
 
-_ROWS, _STEPS = 32, 4  # how much of each kind of work is measured
+_ROWS, _STEPS = 32, 4  # how much of each kind of work is measured, at most
+_PASS = 1.0  # seconds that a measured pass of the subject should take at most; one row may take longer
+_LONG = 1.0  # seconds after which work is not repeated: what takes so long is hardly disturbed
 _MOMENTS = 16  # bytes of a parameter in training: itself, its gradient, Adam's two moments
 _PROSE_SHARE, _BYTES_PER_SECOND = 0.13, 3e6  # prose in the packages' files; what is split and tokenised a second
 
@@ -43,14 +45,13 @@ def of_sweep(
     cost = Cost()
     first, length = missing[0][0], data.row_length(subject.context)
     training = first.training
-    rows = torch.randint(0, 100, (_ROWS, length))
-    forward = seconds_of(lambda: subject.activations(rows, site)) / _ROWS
+    rows, forward = _pass_of(subject, site, length)
     per_row = length - data.skip
     if first.objective is None:
         x = subject.activations(rows, site)[:, data.skip :].flatten(0, 1)
         batch = x.repeat(-(-training.batch // len(x)), 1)[: training.batch]
         as_trained = precision.current(subject.device.type)
-        forward_of_training = seconds_of(lambda: subject.activations(rows, site, as_trained)) / _ROWS
+        forward_of_training = seconds_of(lambda: subject.activations(rows, site, as_trained)) / len(rows)
         cost.seconds["subject"] = uncollected * forward_of_training * training.tokens / per_row
     else:
         whole = torch.randint(0, 100, (max(1, training.batch // length), length))
@@ -61,7 +62,7 @@ def of_sweep(
         once = seconds_of(lambda: _pass(Reference(subject, whole, site, blocks), past))
         cost.seconds["subject"] = once * training.steps
     intervention = subject.intervene(rows, site)
-    replaced = seconds_of(lambda: intervention.loss(intervention.activations)) / _ROWS
+    replaced = seconds_of(lambda: intervention.loss(intervention.activations)) / len(rows)
     # The moments of the activations, the activations themselves, and the clean and two ablated losses.
     cost.seconds["measuring"] = data.eval_rows * (2 * forward + 3 * replaced)
     scratch = parameters = 0
@@ -74,7 +75,7 @@ def of_sweep(
         scratch = max(scratch, 6 * training.batch * method.d_sae * 4)
         cost.seconds["training"] += _step(stack, batch, method) / probed * training.steps * len(members)
         stack = stack.member(0)
-        read = seconds_of(lambda stack=stack: _read(stack, intervention.activations)) / _ROWS
+        read = seconds_of(lambda stack=stack: _read(stack, intervention.activations)) / len(rows)
         cost.seconds["measuring"] += data.eval_rows * len(members) * (read + replaced)
     cost.memory = parameters * _MOMENTS + scratch
     cost.disk = parameters * 4 + parameters * _MOMENTS  # the stored runs, and a checkpoint while they train
@@ -89,6 +90,15 @@ def of_sweep(
     else:
         cost.memory += 4 * _ROWS * length * per_token
     return cost
+
+
+@cache
+def _pass_of(subject: Subject, site: Site, length: int) -> tuple[torch.Tensor, float]:
+    """Rows to measure on, as many as take about `_PASS` seconds, and the seconds of one row up to the site."""
+    rows = torch.randint(0, 100, (_ROWS, length))
+    one = seconds_of(lambda: subject.activations(rows[:1], site))
+    rows = rows[: max(1, min(_ROWS, int(_PASS / one)))]
+    return rows, seconds_of(lambda: subject.activations(rows, site)) / len(rows)
 
 
 def _pass(batch: Reference, past: bool) -> None:
@@ -114,10 +124,13 @@ def _read(stack: SAEStack, activations: torch.Tensor) -> None:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """The best of three: what the machine can do, not what something beside it took away."""
+    """The best of three: what the machine can do, not what something beside it took away. Long work is measured once.
+
+    A first time is not counted, since compiled loops and buffers are made in it.
+    """
     work()
     times = []
-    for _ in range(3):
+    while len(times) < 3 and sum(times) < _LONG:
         begun = time.perf_counter()
         work()
         if torch.cuda.is_available():
