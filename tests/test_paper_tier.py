@@ -83,7 +83,7 @@ def chosen():
     asked = os.environ.get("SAEBOOK_DRY_RUN", "")
     if asked and asked != "all":
         return [sidecar.resolved(name) for name in asked.split(",")]
-    return [name for name in streamed if asked or not sidecar.load(name).like]
+    return [name for name in streamed if asked or not sidecar.load(name).like("paper")]
 
 
 def cut(name):

@@ -267,7 +267,7 @@ def _estimate(options: Options) -> int:
 
     at_once, threads = parallel.share()
     torch.set_num_threads(threads)  # what a notebook of the book would have
-    for line in estimate.table(estimate.estimate(options.tier, names), at_once):
+    for line in estimate.table(estimate.estimate(options.tier, names), options.tier, at_once):
         print(line, flush=True)  # a large model takes a while to probe
     return 0
 

@@ -69,7 +69,7 @@ def test_shared_runs_and_the_corpus_are_paid_once(quick):
     assert (first.trains, first.stored, first.total) == (80, 0, 218.0)  # at the neurons and beside them
     assert (second.trains, second.stored, second.total) == (0, 80, 1.0)
     assert (checks.trains, checks.total) == (0, 1.0)
-    lines = list(estimate.table([first, second, checks], 2))
+    lines = list(estimate.table([first, second, checks], "cpu", 2))
     assert any("in all" in line and "220 s" in line for line in lines) and "(+80 stored)" in lines[2]
     assert any("2 at a time" in line and "219 s" in line for line in lines)  # the checks beside Figure 5, then Figure 6
 
@@ -84,7 +84,7 @@ def test_model_to_download_is_named(quick, monkeypatch):
     (paper,) = estimate.estimate("paper", ["gated/fig05_pareto"])
     data_set = "the data set EleutherAI/the_pile_deduplicated, streamed to at most 3.1 GB of tokens"
     assert paper.download == f"the model EleutherAI/pythia-2.8b (5.3 GB) and {data_set}"
-    assert "not known before its subject is here" in list(estimate.table([paper], 1))[1]
+    assert "not known before its subject is here" in list(estimate.table([paper], "paper", 1))[1]
 
 
 def test_saes_to_download_are_named(quick, monkeypatch):
@@ -137,7 +137,7 @@ def test_a_line_is_there_before_the_next_chapter_is_probed():
             made.append(name)
             yield estimate.Estimate(name, {"start": 1.0})
 
-    lines = estimate.table(estimates(), 1)
+    lines = estimate.table(estimates(), "cpu", 1)
     assert next(lines).startswith("notebook") and made == []
     assert next(lines).startswith("first") and made == ["first"]
     assert [line.split()[0] for line in lines][:2] == ["second", "in"]

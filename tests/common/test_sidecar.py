@@ -54,6 +54,17 @@ def test_own_values_of_a_tier_win_over_common_and_inherited_ones(home):
     assert sidecar.load("gated/c").values("smoke") == {"x": 1, "y": 3, "z": 2}
 
 
+def test_a_tier_can_share_the_runs_of_another_chapter_or_of_none(home):
+    home("gated/a", budgets={"common": {"x": 1}, "smoke": {}, "cpu": {"z": 2}})
+    home("gated/b", budgets={"common": {"x": 5, "y": 5}, "cpu": {"z": 6}})
+    home("gated/c", budgets={"like": "gated/a", "common": {"y": 7}, "smoke": {}, "cpu": {"like": "gated/b", "w": 8}})
+    assert [sidecar.load("gated/c").like(tier) for tier in ("smoke", "cpu")] == ["gated/a", "gated/b"]
+    assert sidecar.load("gated/c").values("smoke") == {"x": 1, "y": 7}
+    assert sidecar.load("gated/c").values("cpu") == {"x": 5, "y": 7, "z": 6, "w": 8}
+    home("gated/d", budgets={"like": "gated/a", "cpu": {"like": None, "v": 9}})
+    assert sidecar.load("gated/d").like("cpu") is None and sidecar.load("gated/d").values("cpu") == {"v": 9}
+
+
 def test_tier_without_a_budget_and_an_unknown_tier_are_refused(home):
     home("gated/a", budgets={"smoke": {}})
     with pytest.raises(UserError, match="gated/a has no budget at tier cpu: run it at smoke"):

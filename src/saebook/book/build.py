@@ -114,7 +114,7 @@ def _run(names: list[str], tier: str, at_once: int, threads: int) -> dict[str, f
         begun[name] = time.monotonic()  # the first one waits for the imports that all have in common
         return process
 
-    ended = parallel.run(parallel.jobs(expected), start, at_once)
+    ended = parallel.run(parallel.jobs(expected, tier), start, at_once)
     with (
         warm.starter(threads, len(todo)) as starter,
         execution.progress_on_this_terminal(),

@@ -187,7 +187,7 @@ def megabytes(count: float) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"
 
 
-def table(estimates: Iterable[Estimate], at_once: int) -> Iterator[str]:
+def table(estimates: Iterable[Estimate], tier: str, at_once: int) -> Iterator[str]:
     """The estimates as lines for a terminal, each as soon as it is made; the book runs `at_once` notebooks at a time."""
     yield f"{'notebook':32s} {'time':>8s} {'memory':>8s} {'disk':>8s}  trains  download"
     made = []
@@ -195,15 +195,15 @@ def table(estimates: Iterable[Estimate], at_once: int) -> Iterator[str]:
         made.append(one)
         yield _line(one)
     if any(one.known for one in made):
-        yield from _in_all(made, at_once)
+        yield from _in_all(made, tier, at_once)
 
 
-def _in_all(estimates: Sequence[Estimate], at_once: int) -> Iterator[str]:
+def _in_all(estimates: Sequence[Estimate], tier: str, at_once: int) -> Iterator[str]:
     whole = sum(one.total for one in estimates)
     most, disk = max(one.memory for one in estimates), sum(one.disk for one in estimates)
     yield f"{'in all':32s} {whole:6.0f} s {megabytes(most):>8s} {megabytes(disk):>8s}"
     if at_once > 1:
-        wall = parallel.wall(parallel.jobs({one.name: one.total for one in estimates}), at_once)
+        wall = parallel.wall(parallel.jobs({one.name: one.total for one in estimates}, tier), at_once)
         label = f"as a book, {at_once} at a time"
         yield f"{label:32s} {wall:6.0f} s, rendering and what pages compute besides training"
     by_kind = {kind: sum(one.seconds.get(kind, 0.0) for one in estimates) for kind in _KINDS}

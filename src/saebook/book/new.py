@@ -51,7 +51,7 @@ def new(name: str, like: str | None = None) -> list[Path]:
 def _first_sweep(paper: str) -> str:
     """The paper's first chapter that trains at one site by budgets of its own."""
     for name in sidecar.names():
-        own = name.startswith(f"{paper}/") and sidecar.load(name).like is None
+        own = name.startswith(f"{paper}/") and sidecar.load(name).budgets.like is None
         if own and budgets.plan(name).methods and "site" in budgets.budget_class(name).model_fields:
             return name
     raise UserError(f"{paper} has no sweep to begin from: name a chapter with --like, such as gated/fig05_pareto")

@@ -47,7 +47,7 @@ def tune(name: str, tier: str, rates: Sequence[float] = (), given: Mapping[str, 
     assert isinstance(budget, SubjectBudget)
     methods = to_tune(name, budget)
     if not methods:
-        raise UserError(f"nothing to tune for {name}: {sidecar.load(name).like} has chosen all its rates")
+        raise UserError(f"nothing to tune for {name}: {sidecar.load(name).like(tier)} has chosen all its rates")
     tuner = replace(plan.tuner, rates=_checked(rates, methods)) if rates else plan.tuner
     subject = Subject.load(budget.subject)
     grid = tuner.run(budget, subject, methods, plans.data(budget))
@@ -68,7 +68,7 @@ _ANYWHERE = Site("resid_post", 0, "", 0)
 
 def to_tune(name: str, budget: Budget, site: Site = _ANYWHERE) -> list[Method]:
     """The methods of a chapter whose rates its own grid chooses, without those of the chapter that it is `like`."""
-    like = sidecar.load(name).like
+    like = sidecar.load(name).like(budget.tier)
     settled = _methods(like, budgets.resolve(like, budget.tier), site) if like else []
     return tuning.to_tune(_methods(name, budget, site), settled)
 

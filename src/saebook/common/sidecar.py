@@ -24,6 +24,7 @@ class Budgets(BaseModel):
     """Values by tier. A tier's budget is that of the chapter `like`, then what is `common`, then the tier's own.
 
     A chapter has a budget at the tiers that it names (`{}` where nothing differs), or at all those of the one it is `like`.
+    A tier that names a `like` of its own takes the budget of that chapter instead, at that tier alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,15 +63,14 @@ class Sidecar(BaseModel):
     def paper(self) -> str:
         return self.name.split("/")[0]
 
-    @property
-    def like(self) -> str | None:
-        """The chapter whose budget, and so whose runs, this one shares."""
-        return self.budgets.like
+    def like(self, tier: str) -> str | None:
+        """The chapter whose budget, and so whose runs, this one shares at `tier`."""
+        return (getattr(self.budgets, tier) or {}).get("like", self.budgets.like)
 
     def tiers(self) -> list[str]:
         """The tiers at which this chapter has a budget, from the smallest."""
         own = [tier for tier in TIERS if getattr(self.budgets, tier) is not None]
-        return own or (load(self.like).tiers() if self.like else [])
+        return own or (load(self.budgets.like).tiers() if self.budgets.like else [])
 
     def values(self, tier: str) -> dict[str, Any]:
         """The budget's values at `tier`. Raises `UserError` when the chapter has none there."""
@@ -79,8 +79,10 @@ class Sidecar(BaseModel):
         if tier not in self.tiers():
             having = " or ".join(self.tiers()) or "no tier"
             raise UserError(f"{self.name} has no budget at tier {tier}: run it at {having}")
-        shared = load(self.like).values(tier) if self.like else {}
-        return shared | self.budgets.common | (getattr(self.budgets, tier) or {})
+        like = self.like(tier)
+        shared = load(like).values(tier) if like else {}
+        values = shared | self.budgets.common | (getattr(self.budgets, tier) or {})
+        return {name: value for name, value in values.items() if name != "like"}
 
 
 def folder() -> Path:

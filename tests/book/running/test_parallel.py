@@ -85,13 +85,19 @@ def test_wall_time_follows_the_schedule():
 
 def test_jobs_follow_the_sidecars():
     expected = {"gated/fig05_pareto": 100.0, "gated/fig04_jumprelu": 200.0, "topk/fig05_downstream": 1.0}
-    jobs = {job.name: job for job in parallel.jobs(expected)}
+    jobs = {job.name: job for job in parallel.jobs(expected, "cpu")}
     assert list(jobs) == ["gated/fig04_jumprelu", "gated/fig05_pareto", "topk/fig05_downstream"]
     assert jobs["gated/fig04_jumprelu"].after == "gated/fig05_pareto" and jobs["gated/fig05_pareto"].after is None
     assert jobs["topk/fig05_downstream"].after is None  # the one whose runs it shares is not to run
+    agreement = "e2e/fig24_tab07_agreement"  # whose SAEs are those of another chapter at one tier
+    roots = dict.fromkeys(("e2e/fig01_pareto", "e2e/fig05_second_subject", agreement), 1.0)
+    after = {
+        tier: {job.name: job.after for job in parallel.jobs(roots, tier)}[agreement] for tier in ("cpu", "overnight")
+    }
+    assert after == {"cpu": "e2e/fig01_pareto", "overnight": "e2e/fig05_second_subject"}
     for tier in TIERS:  # no job waits for ever
         names = sidecar.names_at(tier)
-        assert parallel.wall(parallel.jobs(dict.fromkeys(names, 1.0)), 3) <= len(names)
+        assert parallel.wall(parallel.jobs(dict.fromkeys(names, 1.0), tier), 3) <= len(names)
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ def share(asked: int | None = None) -> tuple[int, int]:
     return slots, threads // slots
 
 
-def jobs(seconds: dict[str, float]) -> list[Job]:
-    """The notebooks of `seconds` as jobs, those first that should take longest."""
-    sharing = {name: sidecar.load(name).like for name in seconds}
+def jobs(seconds: dict[str, float], tier: str) -> list[Job]:
+    """The notebooks of `seconds` as jobs at `tier`, those first that should take longest."""
+    sharing = {name: sidecar.load(name).like(tier) for name in seconds}
     unsorted = [Job(name, like if (like := sharing[name]) in seconds else None, cost) for name, cost in seconds.items()]
     return sorted(unsorted, key=lambda job: -job.seconds)
 
