@@ -32,13 +32,14 @@ def recorded(name, tier):
         "topk/fig17_ablations",
         "topk/fig01_scaling_laws",
         "topk/fig12_batch_size",
+        "topk/fig18_distributions",
         "e2e/fig01_pareto",
     ],
 )
 def test_budget_holds_what_the_grid_chose(name, tier):
     record, table = recorded(name, tier)
     budget = budgets.resolve(name, tier)
-    if isinstance(budgets.plan(name).tuner, site_rates.BySite):
+    if isinstance(tune.tuner_of(name), site_rates.BySite):
         held = site_rates.budgeted(budget, lambda site: tune.to_tune(name, budget, site))
     else:
         held = {m.name: m.training.lr for m in tune.to_tune(name, budget)}
@@ -48,7 +49,7 @@ def test_budget_holds_what_the_grid_chose(name, tier):
     same -= set(record["findings"].get("given", {}))  # the page on tuning names what differs
     assert len(same) > 8 and {k: record["parameters"][k] for k in same} == {k: budget.plain()[k] for k in same}
     assert not set(record["findings"]["seeds"]) & set(budget.seeds)
-    tuner = budgets.plan(name).tuner
+    tuner = tune.tuner_of(name)
     assert tuner.chosen(tuning.scores(table, tuner.cost)) == record["findings"]["chosen"]
 
 
@@ -117,3 +118,13 @@ def test_impossible_rate_or_parameter_is_refused_before_anything_runs(monkeypatc
     monkeypatch.setattr(tuning.Tuner, "run", lambda *given: pytest.fail("the grid was run"))
     with pytest.raises(UserError, match=r"lr|eval_rows|epochs|tier"):
         tune.tune("topk/fig02_activations", "smoke", rates, given)
+
+
+def test_shapes_that_a_tier_gives_itself_are_tuned_by_the_rule_of_the_chapter_it_is_like():
+    name = "topk/fig18_distributions"
+    assert tune.tuner_of(name) is budgets.plan("topk/fig02_activations").tuner and name not in tune.tunable()
+    assert tune.to_tune(name, budgets.resolve(name, "cpu")) == []
+    methods = tune.to_tune(name, budgets.resolve(name, "overnight"))
+    assert {(method.architecture, method.d_sae) for method in methods} == {("relu", 2048), ("topk", 2048)}
+    with pytest.raises(UserError, match="topk/fig02_activations has chosen all its rates"):
+        tune.tune(name, "cpu")

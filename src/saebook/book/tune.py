@@ -17,6 +17,7 @@ from saebook.subject.model import Site, Subject
 from saebook.training import plan as plans
 from saebook.training import tuning
 from saebook.training.sweep import Method
+from saebook.training.tuning import Tuner
 
 _EVAL_ROWS = Parameter("eval_rows", "int", None, "rows of validation text that are measured on")
 
@@ -40,19 +41,30 @@ def tune(name: str, tier: str, rates: Sequence[float] = (), given: Mapping[str, 
     """
     known = [one for one in parameters.of(sidecar.folder() / f"{name}.ipynb") if one.name not in ("tier", "seeds")]
     asked = parameters.checked([*known, _EVAL_ROWS], dict(given or {}))
-    plan = budgets.plan(name)
-    if plan.tuner is None or plan.methods is None:
+    tuner = tuner_of(name)
+    if tuner is None:
         raise UserError(f"nothing to tune for {name}: use one of {', '.join(tunable())}")
     budget = budgets.resolve(name, tier, **asked)
     assert isinstance(budget, SubjectBudget)
     methods = to_tune(name, budget)
     if not methods:
         raise UserError(f"nothing to tune for {name}: {sidecar.load(name).like(tier)} has chosen all its rates")
-    tuner = replace(plan.tuner, rates=_checked(rates, methods)) if rates else plan.tuner
+    tuner = replace(tuner, rates=_checked(rates, methods)) if rates else tuner
     subject = Subject.load(budget.subject)
     grid = tuner.run(budget, subject, methods, plans.data(budget))
     results.tuning(tier, name, budget, subject, grid.table, grid.findings | ({"given": asked} if asked else {}))
     return grid.scores
+
+
+def tuner_of(name: str) -> Tuner | None:
+    """The rule that chooses the rates of chapter `name`: its plan's, else that of the chapter that it is `like`.
+
+    A chapter that measures the SAEs of another has nothing to tune, unless a tier gives it shapes of its own.
+    """
+    like, plan = sidecar.load(name).budgets.like, budgets.plan(name)
+    if plan.methods is None:
+        return None
+    return plan.tuner or (budgets.plan(like).tuner if like else None)
 
 
 def _checked(rates: Sequence[float], methods: list[Method]) -> tuple[float, ...]:
