@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -51,6 +52,14 @@ def test_errors_of_the_machine_are_one_line(monkeypatch, capsys, error, words):
     assert cli.main(["status"]) in (2, 130)
     said = capsys.readouterr().err
     assert said.startswith(words) and len(said.splitlines()) == 1
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    command = [sys.executable, "-m", "saebook.cli", "params", "gated/fig05_pareto"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # as head does after its lines
+        said = process.stderr.read()
+    assert (process.returncode, said) == (128 + signal.SIGPIPE, "")
 
 
 def test_library_errors_keep_their_traceback(monkeypatch):

@@ -6,6 +6,7 @@ What a command needs is imported when it runs, so that a wrong argument is answe
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line. Bad input ends in one line on standard error and status 2, a failed run in status 1."""
     options = _parser().parse_args(arguments)
     try:
-        return options.act(options)
+        return _flushed(options.act(options))
+    except BrokenPipeError:  # the reader, such as head, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        return 128 + signal.SIGPIPE
     except UserError as error:
         _say(str(error))
         return 2
@@ -47,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from the last checkpoint")
         return 130
+
+
+def _flushed(status: int) -> int:
+    sys.stdout.flush()  # so that a closed pipe is met here and not while Python ends
+    return status
 
 
 def _say(words: str) -> None:
