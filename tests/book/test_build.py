@@ -43,7 +43,7 @@ def notebooks(monkeypatch, tmp_path):
     monkeypatch.setenv("SAEBOOK_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(build.sidecar, "names", lambda: names)
     monkeypatch.setattr(build.sidecar, "names_at", lambda tier: names)
-    monkeypatch.setattr(build.parallel, "jobs", lambda expected: [build.parallel.Job(n) for n in expected])
+    monkeypatch.setattr(build.parallel, "jobs", lambda expected, tier: [build.parallel.Job(n) for n in expected])
     monkeypatch.setattr(build.runner, "latest", lambda name, tier: tmp_path / f"{name}.ipynb")
     monkeypatch.setattr(build.runner, "request", lambda name, tier: None)
     monkeypatch.setattr(build, "_check_registers", lambda tier: None)
