@@ -9,10 +9,11 @@ import sys
 
 import pytest
 
-from saebook import cli
 from saebook.book import budgets
 from saebook.book.running import runner
 from saebook.claims import ledger, results
+from saebook.cli import actions
+from saebook.cli import command_line as cli
 from saebook.common import paths
 
 FIGURE = "gated/fig02_shrinkage_toy"
@@ -24,9 +25,7 @@ FIGURE = "gated/fig02_shrinkage_toy"
 )
 def test_quick_answer_does_not_wait_for_pytorch(arguments):
     call = f"cli.main({arguments})" if arguments else "None"
-    program = (
-        f"import sys; from saebook import cli; {call}; print([m for m in ('torch', 'pandas') if m in sys.modules])"
-    )
+    program = f"import sys; from saebook.cli import command_line as cli; {call}; print([m for m in ('torch', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -48,7 +47,7 @@ def test_errors_of_the_machine_are_one_line(monkeypatch, capsys, error, words):
     def refuse(options):
         raise error
 
-    monkeypatch.setattr(cli, "_status", refuse)
+    monkeypatch.setattr(actions, "status", refuse)
     assert cli.main(["status"]) in (2, 130)
     said = capsys.readouterr().err
     assert said.startswith(words) and len(said.splitlines()) == 1
@@ -66,7 +65,7 @@ def test_library_errors_keep_their_traceback(monkeypatch):
     def fail(options):
         raise FileNotFoundError(errno.ENOENT, "No such file", "/a/file")
 
-    monkeypatch.setattr(cli, "_status", fail)
+    monkeypatch.setattr(actions, "status", fail)
     with pytest.raises(FileNotFoundError):
         cli.main(["status"])
 

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 import yaml
 
-from saebook import cli
+from saebook.cli import arguments
 from saebook.common import paths
 
 ROOT = paths.root()
@@ -52,7 +52,7 @@ def test_links_lead_to_files(name):
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_commands_that_are_shown_exist(name):
-    (commands,) = (a.choices for a in cli._parser()._actions if isinstance(a.choices, dict))
+    (commands,) = (a.choices for a in arguments.parser()._actions if isinstance(a.choices, dict))
     targets = set(re.findall(r"^(\w+):", text("Makefile"), re.MULTILINE))
     shown = "\n".join(block or inline for block, inline in re.findall(CODE, text(name), re.DOTALL))
     for command in re.findall(r"(?:^|/|\s)saebook ([a-z]+)", shown):

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from saebook import cli
 from saebook.book import budgets, repeat, status
 from saebook.book.running import runner
 from saebook.book.running.runner import RunRecord
@@ -12,6 +11,7 @@ from saebook.book.site.claim_tables import HEADLINES
 from saebook.claims import ledger, provenance, results
 from saebook.claims.reruns import kinds
 from saebook.claims.reruns.kinds import RANDOM, TWICE
+from saebook.cli import command_line as cli
 from saebook.common.errors import UserError
 
 FIGURE, PUBLISHED, CHECK = "gated/fig05_pareto", "gated/fig01_published_pareto", "checks/train_one_sae"

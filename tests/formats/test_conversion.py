@@ -18,7 +18,7 @@ from formats.twins import (
     sparsify_file,
 )
 
-from saebook import cli
+from saebook.cli import command_line as cli
 from saebook.common.errors import UserError
 from saebook.formats import conversion, dictionary_learning, foreign_saelens, options
 from saebook.formats.stated import Stated
