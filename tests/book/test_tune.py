@@ -1,5 +1,7 @@
 """The budgets hold the rates that the recorded grids chose."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -60,6 +62,15 @@ def test_budget_of_every_subject_is_what_the_grid_chose(tier):
     assert budget.topk_lr == record["findings"]["chosen"] and not set(record["findings"]["seeds"]) & set(budget.seeds)
     at_width = table.assign(method=table.subject + " at " + table.d_sae.astype(str))
     assert tuner.chosen(tuning.scores(at_width, tuner.cost)) == record["findings"]["chosen"]
+
+
+@pytest.mark.parametrize("tier", ["cpu", "overnight"])
+def test_own_rates_are_what_the_grid_of_figure_1_chooses_for_each_objective_alone(tier):
+    _, table = recorded("e2e/fig01_pareto", tier)
+    budget, tuner = budgets.resolve("e2e/knob_own_rates", tier), tune.tuner_of("e2e/fig01_pareto")
+    assert tuner.one_rate and replace(tuner, one_rate=False).chosen(tuning.scores(table, tuner.cost)) == {
+        "local": budget.own_local_lr, "e2e": budget.own_e2e_lr, "e2e+ds": budget.own_ds_lr,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("tier", ["cpu", "gpu"])

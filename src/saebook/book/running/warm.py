@@ -31,7 +31,7 @@ PACKAGES = (
     "papermill", "nbclient", "nbformat", "jupyter_client.provisioning", "ipykernel.kernelapp", "ipykernel.ipkernel",
     "IPython", "torch", "pandas", "matplotlib.pyplot", "seaborn", "scipy.stats", "transformers", "datasets",
     "transformer_lens.model_bridge", "transformers.models.gpt2.modeling_gpt2", "safetensors.torch", "pydantic.main", "yaml",
-    "filelock", "PIL.PngImagePlugin", "matplotlib.backends.backend_agg",
+    "filelock", "numba", "PIL.PngImagePlugin", "matplotlib.backends.backend_agg",
 )  # fmt: skip
 _INLINE = "module://matplotlib_inline.backend_inline"  # what a kernel sets before matplotlib reads it
 _MESSAGE = 2**20  # bytes that a message may take
@@ -149,14 +149,14 @@ class Starter:
 @contextlib.contextmanager
 def starter(threads: int, processes: int) -> Iterator[Starter]:
     """A `Starter` for the `processes` of a build. A single one is faster without a server."""
-    starting = Starter(threads, warm=processes > 1 and _forks_are_safe())
+    starting = Starter(threads, warm=processes > 1 and forks_are_safe())
     try:
         yield starting
     finally:
         starting.close()
 
 
-def _forks_are_safe() -> bool:
+def forks_are_safe() -> bool:
     """Whether a fork can do what a new process can: on Linux, and without a GPU, whose driver does not survive a fork."""
     import torch
 

@@ -20,6 +20,7 @@ CHAPTERS = [
     "e2e/fig13_learning_rates",
     "e2e/knob_encoders",
     "e2e/knob_finetune",
+    "e2e/knob_own_rates",
 ]
 SITE = Site("resid_pre", 1, "", 8)
 
@@ -76,6 +77,22 @@ def test_objective_and_value_are_read_back_from_names():
     assert set(split.encoder) == {"normalised_relu", "gated", "topk"} and len(split.drop_duplicates()) == 9
 
 
+@pytest.mark.parametrize("tier", ["cpu", "overnight", "gpu"])
+def test_own_rates_come_beside_figure_1_and_share_what_does_not_move(tier):
+    budget = budgets.resolve("e2e/knob_own_rates", tier)
+    table = pd.DataFrame({"method": [m.name for m in methods("e2e/knob_own_rates", tier)]})
+    assert (
+        keyed(methods(FIG01, tier)) < keyed(methods("e2e/knob_own_rates", tier)) and not table.method.duplicated().any()
+    )
+    ways = plans.by_rates(table, budget)
+    assert ways[plans.SHARED].set_index("method").lr.to_dict() == dict.fromkeys(
+        ("local", "e2e", "e2e+ds"), budget.local_lr
+    )
+    assert ways[plans.OWN].set_index("method").lr.to_dict() == {
+        "local": budget.own_local_lr, "e2e": budget.own_e2e_lr, "e2e+ds": budget.own_ds_lr,
+    }  # fmt: skip
+
+
 def test_lengths_are_swept_apart(monkeypatch):
     seen = []
 
@@ -102,6 +119,8 @@ def test_lengths_are_swept_apart(monkeypatch):
         ("e2e/fig13_learning_rates", {"rates": [0.001, 0.002]}, "rates must be at least three"),
         ("e2e/knob_encoders", {"ks": [128]}, "ks must be at most d_sae"),
         ("e2e/knob_finetune", {"finetune_tokens": 100}, "finetune_tokens must be from one batch"),
+        ("e2e/knob_own_rates", {"own_e2e_lr": 0.005}, "own rates must differ from the shared one, 0.005"),
+        ("e2e/knob_own_rates", {"e2e_lr": 0.01}, "local_lr, e2e_lr and ds_lr must be one rate"),
     ],
 )
 def test_budget_that_cannot_be_compared_is_refused_in_one_line(name, asked, words):

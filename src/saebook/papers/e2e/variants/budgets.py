@@ -118,6 +118,25 @@ class LearningRates(Objectives):
         return self
 
 
+class OwnRates(Objectives):
+    """The objectives at the rate that they share, and each at the one that it would have by itself."""
+
+    own_local_lr: Rate
+    own_e2e_lr: Rate
+    own_ds_lr: Rate
+
+    @model_validator(mode="after")
+    def _two_ways(self) -> Self:
+        if len({self.local_lr, self.e2e_lr, self.ds_lr}) > 1:
+            raise ValueError(
+                "local_lr, e2e_lr and ds_lr must be one rate, that which the objectives share, and are "
+                f"{self.local_lr:g}, {self.e2e_lr:g} and {self.ds_lr:g}"
+            )
+        if {self.own_local_lr, self.own_e2e_lr, self.own_ds_lr} == {self.local_lr}:
+            raise ValueError(f"own rates must differ from the shared one, {self.local_lr:g}, in at least one objective")
+        return self
+
+
 class Encoders(Objectives):
     """The objectives with the paper's SAE, with Gated and with TopK, whose sparsities are `ks` under every objective."""
 
@@ -153,6 +172,7 @@ BUDGETS: dict[str, type[Budget]] = {
     "lengths": Lengths,
     "widths": Widths,
     "learning_rates": LearningRates,
+    "own_rates": OwnRates,
     "encoders": Encoders,
     "finetuning": Finetuning,
 }

@@ -13,6 +13,7 @@ from saebook.papers.e2e.variants.budgets import (
     Lengths,
     ObjectiveName,
     Objectives,
+    OwnRates,
     Widths,
 )
 from saebook.subject.model import Site, Subject
@@ -23,6 +24,7 @@ from saebook.training.sweep import SweepResult, sweep
 # As in `e2e.plans`, which imports this module; a test holds the two together.
 RECIPE = {"beta1": 0.9, "warmup_share": 0.05, "cosine_to": 0.1, "clip_norm": 10.0, "resample_at": ()}
 _GATED, _TOPK = "gated", "topk"
+SHARED, OWN = "one rate for all", "a rate of its own for each"
 
 
 def objective(name: ObjectiveName, downstream: float | None, massive: float | None = None) -> Objective:
@@ -90,6 +92,15 @@ def learning_rates(budget: LearningRates, site: Site) -> list[Method]:
     ]
 
 
+def own_rates(budget: OwnRates, site: Site) -> list[Method]:
+    """The objectives at the rate that they share, then those with another of their own. `split_rates` reads the names."""
+    own = {"local": budget.own_local_lr, "e2e": budget.own_e2e_lr, "e2e+ds": budget.own_ds_lr}
+    shared = figure_1(budget, site)
+    alone = [replace(one, training=replace(one.training, lr=own[one.name])) for one in shared]
+    methods = shared + [one for one in alone if one not in shared]
+    return [replace(one, name=f"{one.name} at {one.training.lr:g}") for one in methods]
+
+
 def encoders(budget: Encoders, site: Site) -> list[Method]:
     """The objectives with three encoders, by one recipe. A method is named by objective and encoder: `split_encoders`."""
     gated = {
@@ -123,6 +134,14 @@ def split_rates(table: pd.DataFrame) -> pd.DataFrame:
     return split(table, "at", "lr").astype({"lr": float})
 
 
+def by_rates(table: pd.DataFrame, budget: OwnRates) -> dict[str, pd.DataFrame]:
+    """The table of `own_rates`, read in two ways by objective: all at the rate that they share, and each at its own."""
+    split = split_rates(table)
+    own = {"local": budget.own_local_lr, "e2e": budget.own_e2e_lr, "e2e+ds": budget.own_ds_lr}
+    ways = {SHARED: dict.fromkeys(own, budget.local_lr), OWN: own}
+    return {way: split[split.lr == split.method.map(rates)].reset_index(drop=True) for way, rates in ways.items()}
+
+
 def split_encoders(table: pd.DataFrame) -> pd.DataFrame:
     """The table of `encoders` by objective, with the column `encoder`."""
     return split(table, "with", "encoder")
@@ -145,6 +164,7 @@ PLANS = {
     "lengths": Plan(BUDGETS["lengths"], lengths),
     "widths": Plan(BUDGETS["widths"], widths),
     "learning_rates": Plan(BUDGETS["learning_rates"], learning_rates),
+    "own_rates": Plan(BUDGETS["own_rates"], own_rates),
     "encoders": Plan(BUDGETS["encoders"], encoders),
     "finetuning": Plan(BUDGETS["finetuning"], finetuning),
 }
