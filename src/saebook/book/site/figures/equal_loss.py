@@ -91,7 +91,8 @@ def _l0_by_seed(panel: Panel, one: Series, losses: Sequence[float]) -> pd.DataFr
         read = lambda runs: [pareto.value_at(runs, "l0", loss, at=panel.up) for loss in losses]  # noqa: E731
     else:
         read = lambda runs: intervals.l0_at(runs.l0, runs[panel.up], losses).tolist()  # noqa: E731
-    return pd.DataFrame.from_dict({seed: read(runs) for seed, runs in one.runs.groupby("seed")}, orient="index")
+    narrow = one.runs[["seed", "l0", panel.up]]  # a sweep's table has dozens of columns, and is sorted for every level
+    return pd.DataFrame.from_dict({seed: read(runs) for seed, runs in narrow.groupby("seed")}, orient="index")
 
 
 def _mean(values: pd.Series) -> float:
