@@ -46,7 +46,7 @@ CODE = "\nADDED = 1\n"
             {FIGURE: ["library"], PLANTED: ["library"]},
         ),
         ("saebook/training/loop.py", "\n# a comment\n", {}),
-        ("saebook/cli.py", CODE, {}),  # no number comes from these
+        ("saebook/cli/actions.py", CODE, {}),  # no number comes from these
         ("saebook/book/running/runner.py", CODE, {}),
         ("saebook/claims/results.py", CODE, {}),
         ("saebook/common/files.py", CODE, {}),
