@@ -1,8 +1,5 @@
 """Under nbval each notebook's kernel is a fork of pytest, which imports once what all of them import."""
 
-import gc
-import importlib
-
 import pytest
 
 from saebook.book.running import jupyter_kernel, warm
@@ -13,9 +10,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     notebooks = {item.path for item in session.items if item.path.suffix == ".ipynb"}
     if session.config.option.collectonly or len(notebooks) < 2 or not warm.forks_are_safe():
         return
-    for package in warm.PACKAGES:
-        importlib.import_module(package)
-    gc.collect()
-    gc.freeze()
+    warm.preload()
     for _ in notebooks:
         jupyter_kernel.prepare()

@@ -17,9 +17,8 @@ def plugin(monkeypatch):
     spec.loader.exec_module(module)
     forked = []
     monkeypatch.setattr(module.jupyter_kernel, "prepare", lambda: forked.append(1))
-    monkeypatch.setattr(module.warm, "PACKAGES", ("json",))
+    monkeypatch.setattr(module.warm, "preload", lambda: None)
     monkeypatch.setattr(module.warm, "forks_are_safe", lambda: True)
-    monkeypatch.setattr(module.gc, "freeze", lambda: None)
     return module, forked
 
 

@@ -163,14 +163,19 @@ def forks_are_safe() -> bool:
     return sys.platform == "linux" and not torch.cuda.is_available()
 
 
-def main(descriptor: int, packages: Sequence[str]) -> None:
-    """Serve the build at the other end of the socket. In a forked process, run its command instead."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the build, which then closes the socket
-    connection = socket.socket(fileno=descriptor)
+def preload(packages: Sequence[str] = PACKAGES) -> None:
+    """Import `packages`, for processes that are then forked from this one."""
     for package in packages:
         importlib.import_module(package)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy every page that the imports fill
+
+
+def main(descriptor: int, packages: Sequence[str]) -> None:
+    """Serve the build at the other end of the socket. In a forked process, run its command instead."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the build, which then closes the socket
+    connection = socket.socket(fileno=descriptor)
+    preload(packages)
     connection.send(b"ready")
     order = _serve(connection)
     if order:
