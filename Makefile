@@ -47,11 +47,14 @@ check: $(STAMP)
 	@$(BIN)/nbstripout --keep-id --verify notebooks/*/*.ipynb
 	@$(BIN)/pyright --warnings
 
-# Tests and notebooks run side by side, one thread each: on two cores that halves the time. The notebooks' report comes last.
+# The notebooks and then the tests of the book run beside all other tests, one thread each: on two cores that halves the time.
+# Their report comes last.
+BESIDE := $(if $(filter tests,$(TESTS)),tests/book)
 test: $(STAMP)
 	@report=$$(mktemp); export OMP_NUM_THREADS=1; \
-	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS) > $$report 2>&1 & notebooks=$$!; \
-	$(BIN)/python -m pytest -q -p no:cacheprovider $(TESTS); status=$$?; \
+	{ $(BIN)/python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout 300 $(NOTEBOOKS); status=$$?; \
+	$(if $(BESIDE),$(BIN)/python -m pytest -q -p no:cacheprovider $(BESIDE) || status=$$?;) exit $$status; } > $$report 2>&1 & notebooks=$$!; \
+	$(BIN)/python -m pytest -q -p no:cacheprovider $(TESTS) $(addprefix --ignore=,$(BESIDE)); status=$$?; \
 	wait $$notebooks || status=$$?; cat $$report; rm -f $$report; exit $$status
 
 rehearse: $(STAMP)

@@ -5,8 +5,7 @@ repository's own source. Where a sidecar's paper tier says which model, text, la
 that is only large comes from the smoke tier. So what is shown is that the way works, and nothing about the papers. Chapters
 assert that what was trained beats its controls; a model that knows so little need not, so Python leaves assertions out.
 
-In every test, a chapter runs for each model and each text that a paper's chapters read. SAEBOOK_DRY_RUN names others, or `all`
-(`make rehearse`, once a week).
+Chapters with a budget of their own run in every test. SAEBOOK_DRY_RUN names others, or `all` (`make rehearse`, once a week).
 """
 
 import itertools
@@ -79,19 +78,12 @@ def is_streamed(name):
 
 
 def chosen():
-    """The chapters of this dry run, of those that read the hub: what is asked for, else the first of each paper for a model and a text."""
+    """The chapters of this dry run, of those that read the hub: what is asked for, else those that take no other one's budget."""
     streamed = [name for name in sidecar.names_at("paper") if is_streamed(name)]
     asked = os.environ.get("SAEBOOK_DRY_RUN", "")
-    if asked == "all":
-        return streamed
-    if asked:
+    if asked and asked != "all":
         return [sidecar.resolved(name) for name in asked.split(",")]
-    first = {}
-    for name in streamed:
-        if not sidecar.load(name).like("paper"):
-            budget = budgets.resolve(name, "paper")
-            first.setdefault((name.partition("/")[0], budget.subject, budget.source.rpartition(":")[0]), name)
-    return list(first.values())
+    return [name for name in streamed if asked or not sidecar.load(name).like("paper")]
 
 
 def cut(name):
