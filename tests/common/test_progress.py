@@ -42,3 +42,17 @@ def test_off_is_silent(logged, monkeypatch):
     monkeypatch.setattr(progress, "_LINE_EVERY", 0.0)
     monkeypatch.setenv("SAEBOOK_PROGRESS", "off")
     assert logged() == ""
+
+
+def test_a_notebook_adds_lines_to_the_log_that_its_runner_names(monkeypatch, tmp_path):
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    monkeypatch.setattr(progress, "_LINE_EVERY", 0.0)
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setenv("SAEBOOK_PROGRESS", str(log))
+    with progress.bar(3, "training", "step") as shown:
+        shown.update()
+        shown.refresh()
+    lines = log.read_text().splitlines()
+    assert lines[0] == "before"
+    assert any(line.startswith("training:  33%") for line in lines[1:])

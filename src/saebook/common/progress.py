@@ -1,11 +1,12 @@
 """One progress bar for everything that takes more than a few seconds.
 
 Plain text, never a widget (widgets drag scripts from a network into the page). Inside a notebook the bar goes to the
-terminal that the runner names in SAEBOOK_PROGRESS, else to standard error, which the book strips; of several notebooks
-at a time each has a line of its own, by the number in SAEBOOK_SLOT. Where standard error is a file, as under nohup, the
-bar is a line a minute.
+terminal or log file that the runner names in SAEBOOK_PROGRESS, else to standard error, which the book strips; of several
+notebooks at a time each has a line of its own, by the number in SAEBOOK_SLOT. Where standard error is a file or a pipe, as
+under nohup, the bar is a line a minute.
 """
 
+import contextlib
 import functools
 import os
 import sys
@@ -25,13 +26,12 @@ def bar(total: int, what: str, unit: str, initial: int = 0) -> tqdm:
     made = functools.partial(
         tqdm, total=total, initial=initial, desc=what, unit=unit, unit_scale=True, leave=False, disable=off
     )
-    if not (terminal or sys.stderr.isatty() or "ipykernel" in sys.modules):
-        lines = _Lines(sys.stderr)
-        return made(file=lines, mininterval=min(10.0, _LINE_EVERY), ncols=100, ascii=True)
-    try:
-        file = open(terminal, "w") if terminal else sys.stderr  # noqa: SIM115 - lives as long as the process
-    except OSError:
-        file = sys.stderr
+    file, in_notebook = sys.stderr, "ipykernel" in sys.modules
+    if terminal:
+        with contextlib.suppress(OSError):
+            file = open(terminal, "a", buffering=1)  # noqa: SIM115 - lives as long as the process
+    if not file.isatty() and (file is not sys.stderr or not in_notebook):
+        return made(file=_Lines(file), mininterval=min(10.0, _LINE_EVERY), ncols=100, ascii=True)
     slot = int(os.environ.get("SAEBOOK_SLOT", "0")) or None
     return made(file=file, mininterval=2.0, dynamic_ncols=True, position=slot)
 

@@ -1,6 +1,7 @@
 """One execution of a notebook through papermill, and how it ended by what its cells show."""
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -128,18 +129,29 @@ def last_words(name: str, value: str) -> str:
 
 @contextmanager
 def progress_on_this_terminal() -> Iterator[None]:
-    """Name this process' terminal to the kernel, so that its bars show there and not on the page."""
+    """Name this process' terminal or log to the kernel, so that its bars show there and not on the page."""
     before = os.environ.get("SAEBOOK_PROGRESS")
     if before is None:
-        try:
-            os.environ["SAEBOOK_PROGRESS"] = os.ttyname(sys.stderr.fileno()) if sys.stderr.isatty() else "off"
-        except (OSError, ValueError):
-            os.environ["SAEBOOK_PROGRESS"] = "off"
+        os.environ["SAEBOOK_PROGRESS"] = _standard_error() or "off"
     try:
         yield
     finally:
         if before is None:
             os.environ.pop("SAEBOOK_PROGRESS", None)
+
+
+def _standard_error() -> str | None:
+    """A path that another process writes to this one's standard error by: None where there is none, as for a log on macOS."""
+    try:
+        if sys.stderr.isatty():
+            return os.ttyname(sys.stderr.fileno())
+        path = f"/proc/{os.getpid()}/fd/{sys.stderr.fileno()}"
+        open(path, "a").close()
+        # What this process writes next would otherwise land on the lines that a kernel has added since.
+        fcntl.fcntl(sys.stderr, fcntl.F_SETFL, fcntl.fcntl(sys.stderr, fcntl.F_GETFL) | os.O_APPEND)
+    except (OSError, ValueError):
+        return None
+    return path
 
 
 @contextmanager
