@@ -17,7 +17,7 @@ def plugin(monkeypatch):
     spec.loader.exec_module(module)
     forked = []
     monkeypatch.setattr(module.jupyter_kernel, "prepare", lambda: forked.append(1))
-    monkeypatch.setattr(module.warm, "preload", lambda: None)
+    monkeypatch.setattr(module.warm, "preload", lambda: forked.append("preloaded"))
     monkeypatch.setattr(module.warm, "forks_are_safe", lambda: True)
     return module, forked
 
@@ -31,7 +31,7 @@ def session(*files, collectonly=False):
 def test_a_kernel_is_forked_for_each_of_several_notebooks(plugin):
     module, forked = plugin
     module.pytest_collection_finish(session("a.ipynb", "a.ipynb", "b.ipynb", "test_c.py"))
-    assert len(forked) == 2
+    assert forked == ["preloaded", 1, 1]
 
 
 def test_a_single_notebook_a_listing_and_a_machine_that_cannot_fork_fork_none(plugin, monkeypatch):
